@@ -1,0 +1,76 @@
+"""Checkpoints that are open for reading, and the jobs that put tensors of several of them side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from model_verify.replay import Computed, Hypothesis, Movement, Stored, TensorJob
+from model_verify.sources.source import Source
+from model_verify.tensors import DTYPE_BITS, TensorInfo
+from model_verify.weights import StoredTensor
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCheckpoint:
+    """A node of the engine whose tensors are read from open files."""
+
+    node: str
+    stored: Mapping[str, Stored]
+
+    @property
+    def infos(self) -> dict[str, TensorInfo]:
+        return {name: stored.info for name, stored in self.stored.items()}
+
+
+def open_checkpoint(node: str, source: Source, tensors: Mapping[str, StoredTensor], stack: ExitStack) -> OpenCheckpoint:
+    """Return a checkpoint whose files stay open until `stack` closes, which checks that none of them changed."""
+    files = {path: stack.enter_context(source.open(path)) for path in sorted({t.path for t in tensors.values()})}
+    return OpenCheckpoint(node, {name: Stored(node, t.info, files[t.path], t.offset) for name, t in tensors.items()})
+
+
+@dataclass(slots=True)
+class _Bench:
+    stored: list[Stored] = field(default_factory=list)
+    computed: list[Computed] = field(default_factory=list)
+    movements: list[Movement] = field(default_factory=list)
+    hypotheses: list[Hypothesis] = field(default_factory=list)
+
+
+class JobBoard:
+    """Collects what is to be done with each tensor, so that one pass reads every byte once.
+
+    Tensors of one name and shape share a job. Those of another shape, or whose elements do not pack into whole bytes
+    alike, have a job of their own: no operation connects them.
+    """
+
+    def __init__(self) -> None:
+        self._benches: dict[tuple[str, tuple[int, ...], int], _Bench] = {}
+
+    def _bench(self, info: TensorInfo) -> _Bench:
+        bits = DTYPE_BITS[info.dtype]
+        return self._benches.setdefault((info.name, info.shape, bits if bits & (bits - 1) else 0), _Bench())
+
+    def add_checkpoint(self, checkpoint: OpenCheckpoint) -> None:
+        for stored in checkpoint.stored.values():
+            self._bench(stored.info).stored.append(stored)
+
+    def add_computed(self, computed: Computed) -> None:
+        self._bench(computed.info).computed.append(computed)
+
+    def add_movement(self, info: TensorInfo, movement: Movement) -> None:
+        self._bench(info).movements.append(movement)
+
+    def add_hypothesis(self, info: TensorInfo, hypothesis: Hypothesis) -> None:
+        self._bench(info).hypotheses.append(hypothesis)
+
+    def jobs(self) -> list[TensorJob]:
+        """Return the jobs in the order in which the first checkpoint's files are read from front to back."""
+        ordered = sorted(self._benches.values(), key=_reading_order)
+        return [TensorJob(tuple(b.stored), tuple(b.computed), tuple(b.movements), tuple(b.hypotheses)) for b in ordered]
+
+
+def _reading_order(bench: _Bench) -> tuple[bool, str, int]:
+    first = bench.stored[0] if bench.stored else None
+    return (first is None, first.file.path if first else "", first.offset if first else 0)

@@ -1,0 +1,77 @@
+"""Findings, and the closed list of their codes. Spec: verification §2, §4."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Severity(Enum):
+    FAIL = "fail"
+    INCOMPLETE = "incomplete"
+    WARN = "warn"
+    NOTE = "note"
+
+
+_CODES: dict[Severity, dict[str, str]] = {
+    Severity.FAIL: {
+        "V2": "BUNDLE_MALFORMED",
+        "V3": "SIGNATURE_INVALID",
+        "V4": "PAYLOAD_TYPE_WRONG STATEMENT_MALFORMED PREDICATE_TYPE_UNKNOWN ATTESTED_FOR_OTHER_REPO",
+        "V5": "MANIFEST_MISMATCH MANIFEST_MALFORMED MANIFEST_NOT_CANONICAL CHECKPOINT_ROOT_MISMATCH SUBJECT_MISMATCH",
+        "V6": "LEAVES_MISMATCH",
+        "V7": "FILE_MISSING FILE_EXTRA FILE_PATH_UNSAFE FILE_NOT_REGULAR FILE_MISMATCH WEIGHTS_REDIRECTED",
+        "V8": "WEIGHTS_AMBIGUOUS WEIGHTS_MALFORMED HEADER_MISMATCH TENSOR_MISSING TENSOR_EXTRA TENSOR_DTYPE_MISMATCH "
+        "TENSOR_SHAPE_MISMATCH TENSOR_MISMATCH",
+        "V9": "PIPELINE_MALFORMED STEP_OFF_PATH MATERIAL_OFF_PATH OUTPUT_NOT_SUBJECT COEFFICIENT_BITS_WRONG",
+        "V10": "MATERIAL_MALFORMED MATERIAL_MISMATCH",
+        "V11": "OPERAND_INVALID NONFINITE_INPUT NONFINITE_OUTPUT REPLAY_MISMATCH TRAINING_NO_EFFECT "
+        "TRAINING_EQUALS_BLEND TRAINING_CHANGED_OTHER",
+    },
+    Severity.INCOMPLETE: {
+        "V1": "ATTESTATION_MISSING",
+        "V2": "SIGNATURE_KIND_UNSUPPORTED",
+        "V3": "SIGNER_NOT_EXPECTED",
+        "V4": "CRITICAL_UNKNOWN CARD_NOT_CHECKED",
+        "V9": "STEP_TYPE_UNKNOWN PROFILE_UNKNOWN",
+        "V10": "MATERIAL_MISSING",
+        "V11": "NO_MERGE_BACKEND",
+    },
+    Severity.WARN: {
+        "V7": "DOCUMENTATION_CHANGED ADAPTER_BASE_ELSEWHERE CODE_ELSEWHERE UNVERIFIED_WEIGHTS PICKLE_WEIGHTS",
+        "V11": "PARENT_NO_EFFECT",
+    },
+    Severity.NOTE: {
+        "V9": "NO_STEPS",
+        "V11": "TRAINING_MOVED UNDECLARED_PARENTS_NOT_TESTED",
+    },
+}
+
+REASONS: dict[str, tuple[Severity, str]] = {
+    code: (severity, clause)
+    for severity, clauses in _CODES.items()
+    for clause, codes in clauses.items()
+    for code in codes.split()
+}
+"""Code -> its fixed severity and the step of the procedure that reports it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a verifier found. `where` names a file, a tensor, a step or a material."""
+
+    code: str
+    where: str = ""
+    expected: str = ""
+    actual: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.code in REASONS, self.code
+
+    @property
+    def severity(self) -> Severity:
+        return REASONS[self.code][0]
+
+    @property
+    def clause(self) -> str:
+        return f"verification {REASONS[self.code][1]}"

@@ -1,0 +1,1 @@
+"""What the weights say when nobody declares anything, or when somebody declares something else."""

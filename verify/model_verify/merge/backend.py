@@ -1,0 +1,103 @@
+"""Choose who computes, and make it prove that it computes the right bits. Spec: merge §2."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from model_verify.errors import BackendUnavailable
+from model_verify.merge.known_answers import KNOWN_ANSWERS
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """One input of a blend: the coefficient's float32 value widened to float64, and elements of `dtype`."""
+
+    weight: float
+    dtype: str
+    data: Buffer
+
+
+class Backend(Protocol):
+    """The arithmetic of `linear/f64-v1` on blocks of elements, with the same bits whichever backend runs it."""
+
+    name: str
+
+    def linear(self, operands: Sequence[Operand], out: memoryview, *, dtype: str, normalize: bool) -> bool:
+        """Write the blend of `operands`, as many elements each, to `out` as `dtype`.
+
+        Returns whether every output is finite; where it is not, `out` holds what came out. An input that is not
+        finite always gives such an output. Spec: merge §2.
+        """
+        ...
+
+
+class CheckedBackend:
+    """A backend that passes the known-answer check in every thread before it first computes there.
+
+    A thread's processor mode can flush subnormals to zero, which changes bits without a word.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.name = backend.name
+        self._backend = backend
+        self._passed = threading.local()
+
+    def linear(self, operands: Sequence[Operand], out: memoryview, *, dtype: str, normalize: bool) -> bool:
+        if not getattr(self._passed, "value", False):
+            check_known_answers(self._backend)
+            self._passed.value = True
+        return self._backend.linear(operands, out, dtype=dtype, normalize=normalize)
+
+
+def check_known_answers(backend: Backend) -> None:
+    """Raise `BackendUnavailable` unless `backend` gives the bits of the known-answer table here and now."""
+    for answer in KNOWN_ANSWERS:
+        operands = [Operand(weight, dtype, data) for weight, dtype, data in answer.operands]
+        out = bytearray(len(answer.expected))
+        backend.linear(operands, memoryview(out), dtype=answer.dtype, normalize=answer.normalize)
+        if out != answer.expected:
+            raise BackendUnavailable(
+                f"{backend.name} computes other bits than linear/f64-v1 ({answer.name})",
+                hint="something set this processor or device to flush subnormals or to another rounding mode",
+            )
+
+
+def select_backend(device: str) -> CheckedBackend:
+    """Return the backend for `device`: `cpu`, `cuda`, or `auto`, which takes CUDA where there is a device for it.
+
+    Raises `BackendUnavailable` where its software or device is missing.
+    """
+    if device == "cuda" or (device == "auto" and _has_nvidia_device()):
+        return CheckedBackend(_torch_backend())
+    return CheckedBackend(_cpu_backend())
+
+
+def _has_nvidia_device() -> bool:
+    """Look for a driver without importing torch, which takes longer than verifying a small model."""
+    return Path("/proc/driver/nvidia/version").exists()
+
+
+def _torch_backend() -> Backend:
+    try:
+        from model_verify.merge.tensor import TorchBackend
+    except ImportError as error:
+        raise BackendUnavailable("torch is not installed", hint="`pip install 'model-attest[replay]'`") from error
+    return TorchBackend("cuda")
+
+
+def _cpu_backend() -> Backend:
+    try:
+        from model_verify.merge.reference import NumpyBackend
+    except ImportError as error:
+        raise BackendUnavailable("numpy is not installed", hint="`pip install 'model-attest[replay]'`") from error
+    try:
+        from model_verify.merge.compiled import NumbaBackend
+    except ImportError:
+        return NumpyBackend()
+    return NumbaBackend()

@@ -1,0 +1,58 @@
+"""How two stretches of one tensor differ: where first, in how many elements, by how many ULP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model_verify.tensors import DTYPE_BITS
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """`first_byte` is an offset into the tensor's data; `ulp` is None for dtypes that are not blended."""
+
+    first_byte: int
+    elements: int
+    ulp: int | None
+
+    def __add__(self, other: Difference) -> Difference:
+        ulps = [ulp for ulp in (self.ulp, other.ulp) if ulp is not None]
+        return Difference(
+            min(self.first_byte, other.first_byte), self.elements + other.elements, max(ulps) if ulps else None
+        )
+
+    def __str__(self) -> str:
+        count = f"{self.elements} element{'s' if self.elements != 1 else ''} differ{'s' if self.elements == 1 else ''}"
+        return f"first difference at byte {self.first_byte}, {count}" + (
+            f", by up to {self.ulp} ULP" if self.ulp is not None else ""
+        )
+
+
+def equal(one: Buffer, other: Buffer) -> bool:
+    """Return whether two stretches hold the same bytes, as fast as memory gives them and without holding the GIL."""
+    import numpy as np
+
+    if len(one) != len(other):
+        return False
+    kind = np.uint64 if len(one) % 8 == 0 else np.uint8
+    return bool((np.frombuffer(one, dtype=kind) == np.frombuffer(other, dtype=kind)).all())
+
+
+def compare(one: Buffer, other: Buffer, dtype: str, offset: int) -> Difference:
+    """Return the difference of two unequal stretches of equal length that start `offset` bytes into the tensor's data.
+
+    Elements smaller than a byte are counted by bytes.
+    """
+    import numpy as np
+
+    from model_verify.merge.formats import FLOAT_BYTES, as_bits, ulp_distance
+
+    element_bytes = max(1, DTYPE_BITS[dtype] // 8)
+    differ = np.frombuffer(one, dtype=np.uint8) != np.frombuffer(other, dtype=np.uint8)
+    elements = int(differ.reshape(-1, element_bytes).any(axis=1).sum())
+    ulp = None
+    if dtype in FLOAT_BYTES:
+        ulp = ulp_distance(as_bits(one, dtype), as_bits(other, dtype), dtype)
+    return Difference(offset + int(differ.argmax()), elements, ulp)

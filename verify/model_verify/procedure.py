@@ -1,0 +1,334 @@
+"""The procedure V1 to V12, in order. Spec: verification §3.
+
+    V1 find        V4 statement   V7 files     V10 materials
+    V2 envelope    V5 manifest    V8 weights   V11 steps
+    V3 signature   V6 leaf file   V9 pipeline  V12 verdict
+
+Each step is one function here; what it needs lives in the module that its docstring names. A step that must stop the
+procedure raises `_Stop`; everything else is collected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from model_verify import manifest as manifests
+from model_verify import merkle
+from model_verify.digest import FileDigest
+from model_verify.envelope import MAX_BUNDLE_BYTES, PublicKey, SignedPayload, is_statement, open_bundle
+from model_verify.errors import CallerError, MalformedDocument
+from model_verify.findings import Finding, Severity
+from model_verify.folder import FolderCheck, check_folder
+from model_verify.judgement import Case, Judgement, judge
+from model_verify.models import BUNDLE_PATH, LEAVES_PATH, MANIFEST_PATH, Manifest
+from model_verify.pipeline import Pipeline, check_pipeline
+from model_verify.report import (
+    Report,
+    ReportFiles,
+    ReportModel,
+    ReportNotChecked,
+    ReportRoots,
+    ReportRun,
+    ReportSigner,
+    decide,
+    report_finding,
+)
+from model_verify.sources.source import Entry, EntryKind, Source, read_whole
+from model_verify.statement import Statement, read_statement
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to verify, whom the caller expects, and what the caller has. Spec: verification §1."""
+
+    source: Source
+    expected_key: PublicKey | None = None
+    parents: Mapping[str, Source] = field(default_factory=dict)
+    candidates: Sequence[Source] = ()
+    repository: str | None = None
+    device: str = "auto"
+    threads: int | None = None
+    progress: Callable[[int], None] | None = None
+
+
+def verify(request: Request) -> Report:
+    """Return the report on a model folder.
+
+    Raises `CallerError` for a parent that the statement does not know, `SourceError` where bytes cannot be had or
+    change while they are read, and `MalformedInput` for a candidate that has no weights to read.
+    """
+    return _Procedure(request).run()
+
+
+class _Stop(Exception):
+    """Nothing further can be evaluated; the findings say why."""
+
+
+class _Procedure:
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.source = request.source
+        self.repository = request.repository or request.source.repository
+        self.findings: list[Finding] = []
+        self.signed: SignedPayload | None = None
+        self.signature_holds = False
+        self.statement: Statement | None = None
+        self.manifest: Manifest | None = None
+        self.signed_leaves: memoryview | None = None
+        self.folder = FolderCheck()
+        self.pipeline = Pipeline((), (), ())
+        self.judgement = Judgement()
+        self.everything_ran = False
+        self.started = time.monotonic()
+
+    def run(self) -> Report:
+        try:
+            bundle = self.v1_find()
+            self.signed = self.v2_envelope(bundle)
+            self.v3_signature(self.signed)
+            self.statement = self.v4_statement(self.signed)
+            self.manifest = self.v5_manifest(self.statement)
+            self.signed_leaves = self.v6_leaf_file(self.manifest)
+            self.folder = self.v7_v8_folder(self.manifest)
+            self.pipeline = self.v9_pipeline(self.statement, self.manifest)
+            self.judgement = self.v8_v10_v11_weights(self.manifest)
+            self.everything_ran = True
+        except _Stop:
+            pass
+        return self.v12_verdict()
+
+    def stop(self, code: str, where: str = "", expected: str = "", actual: str = "") -> _Stop:
+        """Record a finding, and return what to raise."""
+        self.findings.append(Finding(code, where, expected, actual))
+        return _Stop()
+
+    def attestation_entry(self, path: str) -> Entry | None:
+        return next((entry for entry in self.source.entries() if entry.path == path), None)
+
+    def v1_find(self) -> bytes:
+        """Return the bundle's bytes. Module: sources."""
+        entry = self.attestation_entry(BUNDLE_PATH)
+        if entry is None:
+            raise self.stop("ATTESTATION_MISSING", BUNDLE_PATH)
+        if entry.kind is EntryKind.IRREGULAR:
+            raise self.stop("BUNDLE_MALFORMED", BUNDLE_PATH, "a regular file", entry.detail)
+        if entry.size_bytes > MAX_BUNDLE_BYTES:
+            raise self.stop("BUNDLE_MALFORMED", BUNDLE_PATH, f"at most {MAX_BUNDLE_BYTES} bytes", str(entry.size_bytes))
+        return read_whole(self.source, BUNDLE_PATH, max_bytes=MAX_BUNDLE_BYTES)
+
+    def v2_envelope(self, bundle: bytes) -> SignedPayload:
+        """Return what the bundle carries. Module: envelope."""
+        try:
+            return open_bundle(bundle)
+        except MalformedDocument as error:
+            raise self.stop(error.code, BUNDLE_PATH, error.rule, error.reason) from error
+
+    def v3_signature(self, signed: SignedPayload) -> None:
+        """Hold the signature against the expected key; below a failed one nothing is parsed. Module: envelope."""
+        key = self.request.expected_key
+        if key is None:
+            self.findings.append(
+                Finding("SIGNER_NOT_EXPECTED", BUNDLE_PATH, "a key named by you", f"key {signed.hint}")
+            )
+        elif key.verifies(signed):
+            self.signature_holds = True
+        else:
+            raise self.stop("SIGNATURE_INVALID", BUNDLE_PATH, f"signed by key {key.hint}", f"hint {signed.hint}")
+
+    def v4_statement(self, signed: SignedPayload) -> Statement:
+        """Return the statement. Module: statement."""
+        if not is_statement(signed):
+            raise self.stop(
+                "PAYLOAD_TYPE_WRONG", BUNDLE_PATH, "application/vnd.in-toto+json", signed.payload_type[:200]
+            )
+        try:
+            statement = read_statement(signed.payload)
+        except MalformedDocument as error:
+            raise self.stop(error.code, BUNDLE_PATH, error.rule, error.reason) from error
+        if statement.unknown_critical:
+            names = ", ".join(statement.unknown_critical)[:200]
+            raise self.stop("CRITICAL_UNKNOWN", BUNDLE_PATH, "members that are known", names)
+        if statement.has_card:
+            self.findings.append(Finding("CARD_NOT_CHECKED", BUNDLE_PATH))
+        if self.repository is not None and statement.model.uri != self.repository:
+            stated = statement.model.uri or "no repository"
+            self.findings.append(Finding("ATTESTED_FOR_OTHER_REPO", BUNDLE_PATH, self.repository, stated))
+        return statement
+
+    def v5_manifest(self, statement: Statement) -> Manifest:
+        """Return the manifest that the statement's first subject names. Module: manifest."""
+        entry = self.attestation_entry(MANIFEST_PATH)
+        expected = statement.manifest_digest.text
+        if entry is None or entry.kind is EntryKind.IRREGULAR or entry.size_bytes > manifests.MAX_MANIFEST_BYTES:
+            found = "no such file" if entry is None else entry.detail or f"{entry.size_bytes} bytes"
+            raise self.stop("MANIFEST_MISMATCH", MANIFEST_PATH, expected, found)
+        data = read_whole(self.source, MANIFEST_PATH, max_bytes=manifests.MAX_MANIFEST_BYTES)
+        digest = FileDigest(hashlib.sha256(data).digest())
+        if digest != statement.manifest_digest:
+            raise self.stop("MANIFEST_MISMATCH", MANIFEST_PATH, expected, digest.text)
+        try:
+            manifest = manifests.read_manifest(data)
+        except MalformedDocument as error:
+            raise self.stop(error.code, MANIFEST_PATH, error.rule, error.reason) from error
+        self.findings += _root_findings(manifest, statement)
+        self.findings += _subject_findings(manifest, statement)
+        return manifest
+
+    def v6_leaf_file(self, manifest: Manifest) -> memoryview | None:
+        """Return the signed leaves, or None where the leaf file is not the signed one. Module: merkle."""
+        size = merkle.LEAF_BYTES * manifest.leaves.count
+        entry = self.attestation_entry(LEAVES_PATH)
+        if entry is None or entry.kind is EntryKind.IRREGULAR or entry.size_bytes != size:
+            found = "no such file" if entry is None else entry.detail or f"{entry.size_bytes} bytes"
+            self.findings.append(Finding("LEAVES_MISMATCH", LEAVES_PATH, f"{size} bytes", found))
+            return None
+        data = memoryview(read_whole(self.source, LEAVES_PATH, max_bytes=size))
+        digest = FileDigest(hashlib.sha256(data).digest())
+        if digest != manifest.leaves.file_digest:
+            self.findings.append(Finding("LEAVES_MISMATCH", LEAVES_PATH, manifest.leaves.file_digest.text, digest.text))
+            return None
+        place = 0
+        for _, info, root in manifests.leaf_tensors(manifest):
+            leaves = merkle.split_leaves(data[place : place + merkle.LEAF_BYTES * info.chunk_count])
+            place += merkle.LEAF_BYTES * info.chunk_count
+            if merkle.tensor_root(leaves) != root:
+                self.findings.append(Finding("LEAVES_MISMATCH", f"{LEAVES_PATH}: {info.name}", root.text))
+                return None
+        return data
+
+    def v7_v8_folder(self, manifest: Manifest) -> FolderCheck:
+        """Return how the folder differs from the manifest, tensor data aside. Module: folder."""
+        check = check_folder(self.source, manifest)
+        self.findings += check.findings
+        return check
+
+    def v9_pipeline(self, statement: Statement, manifest: Manifest) -> Pipeline:
+        """Return the steps as objects. Module: pipeline."""
+        pipeline = check_pipeline(statement.materials, statement.steps, statement.model.checkpoint_root)
+        self.findings += pipeline.findings
+        unknown = sorted(self.request.parents.keys() - {material.name for material in statement.materials})
+        if unknown:
+            known = ", ".join(material.name for material in statement.materials) or "none"
+            raise CallerError(f"the statement has no material `{unknown[0]}`", hint=f"its materials: {known}")
+        return pipeline
+
+    def v8_v10_v11_weights(self, manifest: Manifest) -> Judgement:
+        """Read everything once: tensors, materials, steps. Module: judgement."""
+        case = Case(
+            source=self.source,
+            manifest=manifest,
+            pipeline=self.pipeline,
+            tensors=self.folder.tensors,
+            folder_is_as_signed=not any(finding.severity is Severity.FAIL for finding in self.folder.findings),
+            signed_leaves=self.signed_leaves,
+            parents=self.request.parents,
+            candidates=self.request.candidates,
+            device=self.request.device,
+            threads=self.request.threads,
+            progress=self.request.progress,
+        )
+        judgement = judge(case)
+        self.findings += judgement.findings
+        return judgement
+
+    def v12_verdict(self) -> Report:
+        """Return the report. Module: report."""
+        judged = self.judgement
+        verdict, level, link = decide(
+            self.findings,
+            judged.steps,
+            judged.materials,
+            expected_signer=self.signature_holds,
+            everything_ran=self.everything_ran,
+        )
+        return Report(
+            reference=self.source.label,
+            commit=self.source.commit,
+            verdict=verdict,
+            level=level,
+            headline=f"{verdict}{f' level {level}' if level else ''}: {link}",
+            signer=self.describe_signer(),
+            time=None,
+            roots=self.describe_roots(),
+            statement=self.describe_model(),
+            files=self.describe_files(),
+            materials=judged.materials,
+            steps=judged.steps,
+            findings=[report_finding(finding) for finding in self.findings],
+            coverage=judged.coverage,
+            not_checked=list(self.not_checked()),
+            run=ReportRun(
+                device=judged.device,
+                threads=self.request.threads or os.cpu_count() or 1,
+                bytes_read=judged.bytes_read + self.folder.bytes_hashed,
+                seconds=f"{time.monotonic() - self.started:.3f}",
+            ),
+        )
+
+    def describe_signer(self) -> ReportSigner | None:
+        if self.signed is None:
+            return None
+        key = self.request.expected_key
+        if self.signature_holds and key is not None:
+            return ReportSigner(key_hint=key.hint, algorithm=key.kind, expected=True)
+        return ReportSigner(key_hint=self.signed.hint, algorithm=None, expected=False)
+
+    def describe_roots(self) -> ReportRoots | None:
+        if self.statement is None or self.manifest is None:
+            return None
+        root = self.statement.model.checkpoint_root
+        return ReportRoots(checkpoint=root, manifest=self.statement.manifest_digest)
+
+    def describe_model(self) -> ReportModel | None:
+        if self.statement is None:
+            return None
+        model = self.statement.model
+        return ReportModel(name=model.name, version=model.version, uri=model.uri)
+
+    def describe_files(self) -> ReportFiles | None:
+        if self.manifest is None:
+            return None
+        return ReportFiles(listed=len(self.manifest.files), hashed=self.folder.files_hashed)
+
+    def not_checked(self) -> Iterator[ReportNotChecked]:
+        """Yield what this report does not speak of, and why. Spec: verification §5."""
+        if self.signed is not None:
+            yield ReportNotChecked(what="time of signing", why="the bundle holds no timestamp")
+        if not self.everything_ran:
+            yield ReportNotChecked(what="everything below the finding that stopped the procedure", why="not evaluated")
+            return
+        assert self.statement is not None
+        if self.repository is None:
+            uri = self.statement.model.uri
+            why = f"the signer says {uri}" if uri else "the signer names none"
+            yield ReportNotChecked(what="the repository", why=f"a local folder does not show it; {why}")
+        for name in self.statement.not_evaluated:
+            yield ReportNotChecked(what=f"`{name}` of the statement", why="not evaluated by this version")
+        for material in self.statement.materials:
+            yield ReportNotChecked(what=f"origin of material {material.name}", why="only its root is known")
+        yield ReportNotChecked(
+            what="file digests of safetensors files", why="their header digests and tensor roots fix the same bytes"
+        )
+        if self.attestation_entry("model.sig") is not None:
+            yield ReportNotChecked(what="model.sig", why="OpenSSF Model Signing is not evaluated by this version")
+
+
+def _root_findings(manifest: Manifest, statement: Statement) -> Iterator[Finding]:
+    for root in manifests.set_roots(manifest):
+        if root.written != root.computed:
+            where = f"{MANIFEST_PATH}: {root.prefix}"
+            yield Finding("CHECKPOINT_ROOT_MISMATCH", where, root.written.text, root.computed.text)
+    main = manifests.primary(manifest).checkpoint_root
+    if main != statement.model.checkpoint_root:
+        yield Finding("CHECKPOINT_ROOT_MISMATCH", BUNDLE_PATH, str(main), statement.model.checkpoint_root.text)
+
+
+def _subject_findings(manifest: Manifest, statement: Statement) -> Iterator[Finding]:
+    listed = {file.path: file.file_digest for file in manifest.files if file.file_class == "weights"}
+    for name, digest in statement.other_subjects.items():
+        if listed.get(name) != digest:
+            yield Finding("SUBJECT_MISMATCH", name[:200], str(listed.get(name)), digest.text)

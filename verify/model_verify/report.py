@@ -1,0 +1,238 @@
+"""The report: findings, verdict, level, headline, and what was not checked. Spec: verification §5, §6."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from model_verify import __version__
+from model_verify.findings import Finding, Severity
+from model_verify.models import Wire, WireCheckpointRoot, WireFileDigest
+
+StepVerdict = Literal["reproduced", "attested", "unsupported", "contradicted", "unchecked"]
+Verdict = Literal["VERIFIED", "REJECTED", "INCOMPLETE"]
+EXIT_CODES: dict[Verdict, int] = {"VERIFIED": 0, "REJECTED": 1, "INCOMPLETE": 3}
+
+
+class ReportTool(Wire):
+    name: str = "model-attest"
+    version: str = __version__
+
+
+class ReportSigner(Wire):
+    """Who signed. `expected` says whether the signature is valid under the key that the caller named."""
+
+    kind: Literal["key"] = "key"
+    key_hint: str
+    algorithm: str | None
+    expected: bool
+
+
+class ReportRoots(Wire):
+    checkpoint: WireCheckpointRoot
+    manifest: WireFileDigest
+
+
+class ReportModel(Wire):
+    """What the signer calls the model. A claim, shown as such."""
+
+    name: str
+    version: str | None
+    uri: str | None
+
+
+class ReportMaterial(Wire):
+    id: str
+    uri: str | None
+    root: WireCheckpointRoot
+    status: Literal["matched", "mismatched", "malformed", "missing", "unchecked"]
+    actual_root: WireCheckpointRoot | None = None
+    origin: Literal["unknown"] = "unknown"
+
+
+class ReportTrial(Wire):
+    """A blend that a train step's output was held against."""
+
+    parents: list[str]
+    estimated: list[str]
+    coefficients: list[str] | None
+    equal: bool
+
+
+class ReportStep(Wire):
+    id: str
+    type: str
+    profile: str | None
+    inputs: list[str]
+    output_root: WireCheckpointRoot
+    verdict: StepVerdict
+    tensors: int | None = None
+    moved_elements: int | None = None
+    elements: int | None = None
+    trials: list[ReportTrial] = Field(default_factory=list)
+
+
+class ReportFiles(Wire):
+    listed: int
+    hashed: int
+
+
+class ReportFinding(Wire):
+    code: str
+    severity: Literal["fail", "incomplete", "warn", "note"]
+    where: str
+    expected: str
+    actual: str
+    clause: str
+
+
+class ReportCoverage(Wire):
+    """What was read and computed of the primary weight set."""
+
+    tensors: int
+    tensors_hashed: int
+    tensors_reproduced: int
+    bytes: int
+    bytes_hashed: int
+    bytes_reproduced: int
+
+
+class ReportNotChecked(Wire):
+    what: str
+    why: str
+
+
+class ReportRun(Wire):
+    """The only part that may differ between machines."""
+
+    device: str | None
+    threads: int
+    bytes_read: int
+    seconds: str
+
+
+class Report(Wire):
+    document_schema: Literal["https://model-attest.github.io/report/v1"] = Field(
+        alias="schema", default="https://model-attest.github.io/report/v1"
+    )
+    tool: ReportTool = ReportTool()
+    reference: str
+    commit: str | None
+    depth: Literal["full"] = "full"
+    verdict: Verdict
+    level: Literal[1, 2, 3] | None
+    headline: str
+    signer: ReportSigner | None
+    time: str | None
+    roots: ReportRoots | None
+    statement: ReportModel | None
+    materials: list[ReportMaterial]
+    steps: list[ReportStep]
+    files: ReportFiles | None
+    findings: list[ReportFinding]
+    coverage: ReportCoverage | None
+    not_checked: list[ReportNotChecked]
+    run: ReportRun
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.verdict]
+
+
+def report_finding(finding: Finding) -> ReportFinding:
+    return ReportFinding(
+        code=finding.code,
+        severity=finding.severity.value,
+        where=finding.where,
+        expected=finding.expected,
+        actual=finding.actual,
+        clause=finding.clause,
+    )
+
+
+def decide(
+    findings: Sequence[Finding],
+    steps: Sequence[ReportStep],
+    materials: Sequence[ReportMaterial],
+    *,
+    expected_signer: bool,
+    everything_ran: bool,
+) -> tuple[Verdict, Literal[1, 2, 3] | None, str]:
+    """Return verdict, level and the weakest link. Spec: verification §5.
+
+    VERIFIED is given only where `expected_signer` and `everything_ran` hold, whatever the findings say: a verifier that
+    says so without having checked is the worst there is.
+    """
+    failed = [finding for finding in findings if finding.severity is Severity.FAIL]
+    if failed or any(step.verdict == "contradicted" for step in steps):
+        return "REJECTED", None, _sentence(failed[0]) if failed else "a step is contradicted"
+    open_ends = [finding for finding in findings if finding.severity is Severity.INCOMPLETE]
+    if open_ends:
+        return "INCOMPLETE", None, _sentence(open_ends[0])
+    if not (expected_signer and everything_ran) or any(s.verdict in ("unchecked", "unsupported") for s in steps):
+        return "INCOMPLETE", None, "something declared was not checked"
+    level, link = _level(findings, steps, materials)
+    changed = sorted(finding.where for finding in findings if finding.code == "DOCUMENTATION_CHANGED")
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        link += f"; {changed[0]}{more} differs from what was signed"
+    return "VERIFIED", level, link
+
+
+def _level(
+    findings: Sequence[Finding], steps: Sequence[ReportStep], materials: Sequence[ReportMaterial]
+) -> tuple[Literal[1, 2, 3], str]:
+    if not steps:
+        return 1, "no step is declared, so nothing is said of where the weights come from"
+    idle = [finding.where for finding in findings if finding.code == "PARENT_NO_EFFECT"]
+    if idle:
+        return 1, f"{idle[0]} changes nothing in the output"
+    if any(material.status != "matched" for material in materials):
+        return 1, "not every material was matched"
+    attested = [step for step in steps if step.verdict == "attested"]
+    if attested:
+        kinds = {"train": "training"}
+        names = sorted({kinds.get(step.type, step.type) for step in attested})
+        return 2, f"{' and '.join(names)} is the signer's word"
+    unverified = [finding.where for finding in findings if finding.code == "UNVERIFIED_WEIGHTS"]
+    if unverified:
+        return 2, f"no step gives the weights in {unverified[0]}"
+    return 3, "every step was reproduced bit for bit"
+
+
+def _sentence(finding: Finding) -> str:
+    """Return a finding as one line for the headline."""
+    said = _SENTENCES.get(finding.code, finding.code.lower().replace("_", " "))
+    where = f" ({finding.where})" if finding.where else ""
+    return f"{said}{where}"
+
+
+_SENTENCES = {
+    "ATTESTATION_MISSING": "there is no attestation",
+    "BUNDLE_MALFORMED": "the bundle is malformed",
+    "SIGNATURE_INVALID": "the expected key did not sign this",
+    "SIGNER_NOT_EXPECTED": "nobody said whose signature to expect",
+    "SIGNATURE_KIND_UNSUPPORTED": "the signature is of a kind that cannot be checked here",
+    "ATTESTED_FOR_OTHER_REPO": "the attestation is for another repository",
+    "MANIFEST_MISMATCH": "the manifest is not the one that was signed",
+    "LEAVES_MISMATCH": "the leaf file is not the one that was signed",
+    "FILE_MISSING": "a file is missing",
+    "FILE_EXTRA": "a file is there that was not signed",
+    "FILE_MISMATCH": "a file is not as signed",
+    "FILE_NOT_REGULAR": "something is no regular file",
+    "HEADER_MISMATCH": "a weight file's header is not as signed",
+    "TENSOR_MISSING": "a tensor is missing",
+    "TENSOR_EXTRA": "a tensor is there that was not signed",
+    "TENSOR_MISMATCH": "a tensor is not as signed",
+    "WEIGHTS_AMBIGUOUS": "it is open which weights load",
+    "MATERIAL_MISSING": "a parent has no weights here",
+    "MATERIAL_MISMATCH": "a parent is not the declared one",
+    "REPLAY_MISMATCH": "the declared merge gives other weights",
+    "TRAINING_NO_EFFECT": "the declared training changed nothing",
+    "TRAINING_EQUALS_BLEND": "declared as training, the weights are a blend to the bit",
+    "NO_MERGE_BACKEND": "the software that replays merges is missing or unfit",
+}
