@@ -27,22 +27,22 @@ _NOT_BRACKETS = bytes(b for b in range(256) if b not in b"[]{}")
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def loads(data: bytes, *, max_bytes: int, where: str = "") -> Json:
-    """Return the value that `data` writes.
+def loads(data: bytes, *, max_bytes: int, where: str = "", fractions: bool = False) -> Json:
+    """Return the value that `data` writes. With `fractions`, numbers that are not such integers are read as None.
 
     Raises `MalformedJson`, naming `where`, for anything that statement §1.1 excludes, and for more than `max_bytes`.
 
     Vectors: json/*.
     """
     try:
-        return _loads(data, max_bytes)
+        return _loads(data, max_bytes, fractions=fractions)
     except MalformedJson as error:
         if error.where or not where:
             raise
         raise MalformedJson(error.reason, where=where, rule=error.rule) from error
 
 
-def _loads(data: bytes, max_bytes: int) -> Json:
+def _loads(data: bytes, max_bytes: int, *, fractions: bool) -> Json:
     if len(data) > max_bytes:
         raise MalformedJson(f"{len(data)} bytes of JSON, over the limit of {max_bytes}", rule="statement §1.2")
     try:
@@ -57,7 +57,7 @@ def _loads(data: bytes, max_bytes: int) -> Json:
             text,
             object_pairs_hook=_object,
             parse_int=_integer,
-            parse_float=_refuse_fraction,
+            parse_float=_ignore_fraction if fractions else _refuse_fraction,
             parse_constant=_refuse_constant,
         )
     except json.JSONDecodeError as error:
@@ -100,6 +100,10 @@ def _integer(text: str) -> int:
     if _INTEGER.fullmatch(text) is None or abs(value := int(text)) > MAX_INTEGER:
         raise MalformedJson(f"number {text[:40]} is not an integer within ±(2^53-1)", rule=_RULE)
     return value
+
+
+def _ignore_fraction(text: str) -> None:
+    return None
 
 
 def _refuse_fraction(text: str) -> NoReturn:

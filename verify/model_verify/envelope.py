@@ -104,7 +104,7 @@ def open_bundle(data: bytes) -> SignedPayload:
         if other:
             raise MalformedDocument("SIGNATURE_KIND_UNSUPPORTED", f"signed with `{other[0]}`", rule="statement §4.4")
     try:
-        bundle = Bundle.model_validate(members)
+        bundle = Bundle.read(members)
     except ValidationError as error:
         raise MalformedDocument("BUNDLE_MALFORMED", first_problem(error), rule="statement §4") from error
     envelope = bundle.dsse_envelope

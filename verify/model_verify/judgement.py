@@ -197,7 +197,8 @@ class _Judge:
                 computed = Computed(node, operation.output, terms, operation.normalize, compare_with=compare_with)
             else:
                 copied = inputs[operation.position][0]
-                computed = Computed(node, operation.output, copy_of=copied, compare_with=compare_with)
+                rivals = tuple(n for n, tensors in inputs if n != copied and tensors.get(name) == operation.output)
+                computed = Computed(node, operation.output, copy_of=copied, rivals=rivals, compare_with=compare_with)
             self.board.add_computed(computed)
         self.nodes[step.id] = (node, bound.outputs)
 
@@ -260,6 +261,9 @@ class _Judge:
             self.out.findings += judged.findings
         elif ready and isinstance(step, TrainStep) and output_root(step) != self.subject_root:
             verdict = "attested"  # an output that nobody published: there is nothing to look at
+        elif ready:
+            missing = [name for name in step.inputs if name in self.verdicts and name not in self.nodes]
+            self.out.findings += [Finding("INPUT_NOT_AVAILABLE", step.id, f"the output of {m}") for m in missing]
         self.verdicts[step.id] = verdict
         self.out.steps.append(
             ReportStep(

@@ -6,9 +6,18 @@ member names. What a publisher's tool writes, it builds from these too, so it ca
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 
 from model_verify.canonical import MAX_INTEGER, dumps
@@ -62,6 +71,19 @@ WireCheckpointRoot = Annotated[CheckpointRoot, _text(CheckpointRoot), _AS_TEXT, 
 HexFileDigest = Annotated[FileDigest, _hex(FileDigest), _AS_HEX, _HEX_SCHEMA]
 HexCheckpointRoot = Annotated[CheckpointRoot, _hex(CheckpointRoot), _AS_HEX, _HEX_SCHEMA]
 
+_READING = {"reading": True}
+
+
+def _refuse_null(value: object, info: ValidationInfo) -> object:
+    if value is None and info.context is _READING:
+        raise ValueError("null does not stand for a member that is left out")
+    return value
+
+
+T = TypeVar("T")
+Maybe = Annotated[T | None, BeforeValidator(_refuse_null)]
+"""A member that may be left out, and that is not null where it is there."""
+
 Size = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\z")]
 """Of a material or a step. Spec: pipeline §1."""
@@ -73,6 +95,11 @@ class Wire(BaseModel):
     """A document, or a part of one. Unknown members are refused unless a subclass says otherwise."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    @classmethod
+    def read(cls, members: object) -> Self:
+        """Return the document that `members`, from `canonical.loads`, are; raises pydantic's `ValidationError`."""
+        return cls.model_validate(members, context=_READING)
 
     def canonical(self) -> bytes:
         """Return the canonical JSON of this document; members that are None are left out. Spec: statement §1.3."""
@@ -93,7 +120,7 @@ class ManifestFile(Wire):
     size_bytes: Size
     file_digest: WireFileDigest
     file_class: FileClass = Field(alias="class")
-    header_digest: WireFileDigest | None = None
+    header_digest: Maybe[WireFileDigest] = None
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -111,9 +138,9 @@ class ManifestWeightSet(Wire):
     format: str
     primary: bool
     files: list[str]
-    index: str | None = None
-    checkpoint_root: WireCheckpointRoot | None = None
-    tensors: list[ManifestTensor] | None = None
+    index: Maybe[str] = None
+    checkpoint_root: Maybe[WireCheckpointRoot] = None
+    tensors: Maybe[list[ManifestTensor]] = None
 
 
 class ManifestLeaves(Wire):
@@ -151,7 +178,7 @@ class MaterialDigest(Wire):
 class Material(Open):
     name: Identifier
     digest: MaterialDigest
-    uri: Annotated[str, StringConstraints(min_length=1, max_length=2048)] | None = None
+    uri: Maybe[Annotated[str, StringConstraints(min_length=1, max_length=2048)]] = None
 
 
 class Coefficient(Wire):
@@ -201,14 +228,14 @@ class MergeStep(StepHead):
 class TrainStep(StepHead):
     type: Literal["train"]
     trainable: Literal["all"] | Annotated[list[str], Field(min_length=1)]
-    parameters: dict[str, str] | None = None
+    parameters: Maybe[dict[str, str]] = None
 
 
 class ModelIdentity(Open):
     name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     checkpoint_root: WireCheckpointRoot
-    version: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
-    uri: Annotated[str, StringConstraints(min_length=1, max_length=2048)] | None = None
+    version: Maybe[Annotated[str, StringConstraints(min_length=1, max_length=256)]] = None
+    uri: Maybe[Annotated[str, StringConstraints(min_length=1, max_length=2048)]] = None
 
 
 class Predicate(Open):
@@ -217,7 +244,7 @@ class Predicate(Open):
     model: ModelIdentity
     resolved_dependencies: list[Material]
     steps: list[dict[str, Any]]
-    critical: list[str] | None = None
+    critical: Maybe[list[str]] = None
     card: Any = None
     supersedes: Any = None
     extensions: Any = None
@@ -239,7 +266,7 @@ class StatementHead(Open):
 
 class EnvelopeSignature(Wire):
     sig: str
-    keyid: str | None = None
+    keyid: Maybe[str] = None
 
 
 class Envelope(Wire):
@@ -251,7 +278,7 @@ class Envelope(Wire):
 
 
 class PublicKeyHint(Wire):
-    hint: Annotated[str, StringConstraints(max_length=256)]
+    hint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\z")]
 
 
 class Empty(Wire):
@@ -260,8 +287,8 @@ class Empty(Wire):
 
 class KeyMaterial(Wire):
     public_key: PublicKeyHint = Field(alias="publicKey")
-    tlog_entries: Annotated[list[Empty], Field(max_length=0)] | None = Field(alias="tlogEntries", default=None)
-    timestamps: Empty | None = Field(alias="timestampVerificationData", default=None)
+    tlog_entries: Maybe[Annotated[list[Empty], Field(max_length=0)]] = Field(alias="tlogEntries", default=None)
+    timestamps: Maybe[Empty] = Field(alias="timestampVerificationData", default=None)
 
     model_config = ConfigDict(populate_by_name=True)
 

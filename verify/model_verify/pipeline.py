@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from model_verify.digest import CheckpointRoot
 from model_verify.errors import RecipeInvalid
 from model_verify.findings import Finding
-from model_verify.merge.coefficient import Weight, parse_weight
+from model_verify.merge.coefficient import Weight, parse_weight, weight_sum
 from model_verify.models import CopyOperation, LinearOperation, Material, MergeStep, StepHead, TrainStep
 from model_verify.tensors import TensorInfo
 from model_verify.validation import first_problem
@@ -97,17 +97,17 @@ def check_pipeline(
 
 def _read_step(raw: Mapping[str, Any], where: str) -> tuple[Step | None, list[Finding]]:
     try:
-        head = StepHead.model_validate(raw)
+        head = StepHead.read(raw)
         where = head.id
         match head.type:
             case "merge":
                 if isinstance(raw.get("profile"), str) and raw["profile"] != LINEAR_F64_V1:
                     found = Finding("PROFILE_UNKNOWN", head.id, LINEAR_F64_V1, json.dumps(raw["profile"])[:100])
                     return UnsupportedStep(head, "PROFILE_UNKNOWN"), [found]
-                merge = MergeStep.model_validate(raw)
+                merge = MergeStep.read(raw)
                 return merge, list(_merge_problems(merge))
             case "train":
-                train = TrainStep.model_validate(raw)
+                train = TrainStep.read(raw)
                 return train, list(_train_problems(train))
             case _:
                 found = Finding("STEP_TYPE_UNKNOWN", head.id, "merge or train", json.dumps(head.type))
@@ -280,13 +280,6 @@ def _bind_blend(
     if len(shapes) > 1:
         listed = " and ".join(f"{list(shape)} in {material}" for shape, material in sorted(shapes.items())[:2])
         return f"its shape is {listed}"
-    if operation.normalize and _sum(weights) == 0:
+    if operation.normalize and weight_sum([weight.value for weight in weights]) == 0:
         return "the coefficients add up to 0, which cannot normalize"
     return Blend(TensorInfo(name, operation.dtype, next(iter(shapes))), weights, operation.normalize)
-
-
-def _sum(weights: Sequence[Weight]) -> float:
-    total = weights[0].value
-    for weight in weights[1:]:
-        total += weight.value
-    return total

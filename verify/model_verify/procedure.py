@@ -180,7 +180,12 @@ class _Procedure:
 
     def v6_leaf_file(self, manifest: Manifest) -> memoryview | None:
         """Return the signed leaves, or None where the leaf file is not the signed one. Module: merkle."""
-        size = merkle.LEAF_BYTES * manifest.leaves.count
+        count = sum(info.chunk_count for _, info, _ in manifests.leaf_tensors(manifest))
+        if manifest.leaves.count != count:
+            stated = f"{manifest.leaves.count} leaves"
+            self.findings.append(Finding("LEAVES_MISMATCH", MANIFEST_PATH, f"{count} leaves", stated))
+            return None
+        size = merkle.LEAF_BYTES * count
         entry = self.attestation_entry(LEAVES_PATH)
         if entry is None or entry.kind is EntryKind.IRREGULAR or entry.size_bytes != size:
             found = "no such file" if entry is None else entry.detail or f"{entry.size_bytes} bytes"

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 
 from model_verify.errors import OperationRefused
 from model_verify.merge.backend import Backend, Operand
+from model_verify.merge.coefficient import weight_sum
 from model_verify.merge.difference import Difference, compare, equal
 from model_verify.merkle import LEAF_BYTES, leaf
 from model_verify.sources.source import File
@@ -53,7 +54,8 @@ class Term:
 class Computed:
     """A tensor that a step gives: a blend of `terms`, or a copy where `copy_of` names a node.
 
-    `compare_with` names the node whose stored tensor should hold the same bytes; `sink` takes the bytes.
+    `compare_with` names the node whose stored tensor should hold the same bytes; `sink` takes the bytes. `rivals` are
+    the step's other inputs with a tensor of this name, dtype and shape: a copy shows an effect only against them.
     """
 
     node: str
@@ -61,6 +63,7 @@ class Computed:
     terms: tuple[Term, ...] = ()
     normalize: bool = False
     copy_of: str | None = None
+    rivals: tuple[str, ...] = ()
     compare_with: str | None = None
     sink: Sink | None = None
 
@@ -266,13 +269,16 @@ class _Engine:
         for computed in job.computed:
             start = unit * unit_bytes(computed.info, job)
             size = min(unit_bytes(computed.info, job), computed.info.size_bytes - start)
+            there = views.get(computed.compare_with) if computed.compare_with is not None else None
             if computed.copy_of is not None:
                 view = views[computed.copy_of]
-                self.result.effective.add((computed.node, computed.copy_of))
+                if not any(equal(view, views[rival]) for rival in computed.rivals):
+                    self.result.effective.add((computed.node, computed.copy_of))
+                as_expected = there is not None and equal(view, there)
             else:
                 view = scratch.view(computed.node, size)
-                self._blend(computed, views, dtypes, view, start, scratch)
-            self._settle(computed, start, view, views)
+                as_expected = self._blend(computed, views, dtypes, view, there, scratch)
+            self._settle(computed, start, view, there, as_expected=as_expected)
             views.setdefault(computed.node, view)
             dtypes.setdefault(computed.node, computed.info.dtype)
         for movement in job.movements:
@@ -299,19 +305,22 @@ class _Engine:
         views: Mapping[str, memoryview],
         dtypes: Mapping[str, str],
         out: memoryview,
-        start: int,
+        expected: memoryview | None,
         scratch: _Scratch,
-    ) -> None:
+    ) -> bool:
+        """Compute one unit into `out`, and return whether it is as expected."""
         assert self._backend is not None
         operands = [Operand(term.weight, dtypes[term.node], views[term.node]) for term in computed.terms]
-        finite = self._backend.linear(operands, out, dtype=computed.info.dtype, normalize=computed.normalize)
-        if not finite:
+        dtype, normalize = computed.info.dtype, computed.normalize
+        blended = self._backend.linear(operands, out, dtype=dtype, normalize=normalize, expected=expected)
+        if not blended.finite:
             self._record_nonfinite(computed, views, dtypes)
         for position, term in enumerate(computed.terms):
             if (computed.node, term.node) not in self.result.effective and self._has_effect(
                 computed, operands, position, out, scratch
             ):
                 self.result.effective.add((computed.node, term.node))
+        return blended.as_expected
 
     def _has_effect(
         self, computed: Computed, operands: list[Operand], position: int, out: memoryview, scratch: _Scratch
@@ -321,8 +330,9 @@ class _Engine:
         others = operands[:position] + operands[position + 1 :]
         without = scratch.view("#without", len(out))
         if others:
-            divides = computed.normalize and sum(operand.weight for operand in others) != 0
-            self._backend.linear(others, without, dtype=computed.info.dtype, normalize=divides)
+            if computed.normalize and weight_sum([operand.weight for operand in others]) == 0:
+                return True
+            self._backend.linear(others, without, dtype=computed.info.dtype, normalize=computed.normalize)
         else:
             without[:] = bytes(len(without))
         return not equal(without, out)
@@ -340,11 +350,12 @@ class _Engine:
             code = "NONFINITE_INPUT" if inputs else "NONFINITE_OUTPUT"
             raise OperationRefused(code, "the blend is not finite", where=computed.info.name)
 
-    def _settle(self, computed: Computed, start: int, view: memoryview, views: Mapping[str, memoryview]) -> None:
+    def _settle(
+        self, computed: Computed, start: int, view: memoryview, there: memoryview | None, *, as_expected: bool
+    ) -> None:
         """Hash what was computed, or take over the leaves of the equal bytes that were read; hand it on."""
         info = computed.info
-        there = views.get(computed.compare_with) if computed.compare_with is not None else None
-        if there is not None and equal(there, view):
+        if as_expected:
             assert computed.compare_with is not None
             known = self.result.tensors[computed.compare_with, info.name].leaves
             first = LEAF_BYTES * (start // CHUNK_BYTES)
@@ -381,6 +392,6 @@ class _Engine:
         out = scratch.view("#hypothesis", len(there))
         operands = [Operand(term.weight, dtypes[term.node], views[term.node]) for term in hypothesis.terms]
         dtype = dtypes[hypothesis.node]
-        finite = self._backend.linear(operands, out, dtype=dtype, normalize=hypothesis.normalize)
-        if not finite or not equal(out, there):
+        blended = self._backend.linear(operands, out, dtype=dtype, normalize=hypothesis.normalize, expected=there)
+        if not (blended.finite and blended.as_expected):
             self.result.disproved.add(hypothesis.name)

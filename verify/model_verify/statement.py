@@ -40,12 +40,12 @@ def read_statement(payload: bytes) -> Statement:
     Raises `MalformedDocument` with `STATEMENT_MALFORMED` or `PREDICATE_TYPE_UNKNOWN`.
     """
     try:
-        head = StatementHead.model_validate(loads(payload, max_bytes=MAX_BUNDLE_BYTES))
+        head = StatementHead.read(loads(payload, max_bytes=MAX_BUNDLE_BYTES))
         if head.predicate_type != PIPELINE_TYPE:
             raise MalformedDocument(
                 "PREDICATE_TYPE_UNKNOWN", json.dumps(head.predicate_type)[:200], rule="statement §2.3"
             )
-        predicate = Predicate.model_validate(head.predicate)
+        predicate = Predicate.read(head.predicate)
     except MalformedJson as error:
         raise MalformedDocument("STATEMENT_MALFORMED", error.reason, rule=error.rule) from error
     except ValidationError as error:
@@ -57,6 +57,12 @@ def read_statement(payload: bytes) -> Statement:
     others = {subject.name: subject.digest.sha256 for subject in head.subject[1:]}
     if len(others) != len(head.subject) - 1 or MANIFEST_PATH in others:
         raise MalformedDocument("STATEMENT_MALFORMED", "two subjects have one name", rule="statement §2.2")
+    absent = sorted(set(predicate.critical or ()) - head.predicate.keys())
+    if absent:
+        name = json.dumps(absent[0])[:200]
+        raise MalformedDocument(
+            "STATEMENT_MALFORMED", f"`critical` names {name}, which is absent", rule="statement §3.4"
+        )
     return Statement(
         manifest_digest=head.subject[0].digest.sha256,
         other_subjects=others,

@@ -6,29 +6,35 @@ that the verifier was given, and otherwise how far they moved.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 from model_verify.checkpoints import JobBoard, OpenCheckpoint
 from model_verify.findings import Finding
 from model_verify.merge.backend import Backend
-from model_verify.merge.coefficient import Weight
 from model_verify.models import TrainStep
 from model_verify.pipeline import BLENDABLE_DTYPES
 from model_verify.replay import Hypothesis, Movement, ReplayResult, Stored, Term
 from model_verify.report import ReportTrial, StepVerdict
 from model_verify.tensors import TensorInfo
 
+if TYPE_CHECKING:
+    from model_verify.lineage.blend import Formula
+
 _MOST_PARENTS_TOGETHER = 4
 
 
 @dataclass(slots=True)
 class _Tried:
+    """Parents that were tried together, and the formula of each tensor if there is a hypothesis."""
+
     parents: list[str]
     estimated: tuple[float, ...]
-    weights: tuple[Weight, ...] | None
-    hypothesis: str | None
+    formulas: Mapping[str, Formula] | None
+    hypothesis: str
 
 
 @dataclass(slots=True)
@@ -105,13 +111,10 @@ def _plan_blends(
         estimate = estimate_blend(samples, backend)
         if estimate is None:
             continue
-        hypothesis = None
-        if estimate.exact is not None:
-            hypothesis = f"{trial.step.id}: {' + '.join(group)}"
-            terms = tuple(Term(p.node, w.value) for p, w in zip(chosen, estimate.exact, strict=True))
-            probe = Hypothesis(hypothesis, after.node, terms, estimate.normalize)
-            for name in names:
-                board.add_hypothesis(after.stored[name].info, probe)
+        hypothesis = f"{trial.step.id}: {' + '.join(group)}"
+        for name, formula in (estimate.exact or {}).items():
+            terms = tuple(Term(p.node, w.value) for p, w in zip(chosen, formula.weights, strict=True))
+            board.add_hypothesis(after.stored[name].info, Hypothesis(hypothesis, after.node, terms, formula.normalize))
         trial.tried.append(_Tried(list(group), estimate.fitted, estimate.exact, hypothesis))
 
 
@@ -143,13 +146,15 @@ def judge_training(trial: TrainingTrial, result: ReplayResult) -> TrainingJudgem
         findings.append(Finding("TRAINING_NO_EFFECT", step.id, "trainable tensors that differ", "all are as before"))
     trials: list[ReportTrial] = []
     for tried in trial.tried:
-        equal = tried.hypothesis is not None and tried.hypothesis not in result.disproved and bool(changed)
-        equal = equal and _others_still(trial, moved)
-        weights = [weight.decimal for weight in tried.weights] if tried.weights else None
+        holds = tried.formulas is not None and tried.hypothesis not in result.disproved
+        equal = holds and bool(changed) and _others_still(trial, moved)
         fitted = [f"{value:.6f}" for value in tried.estimated]
-        trials.append(ReportTrial(parents=tried.parents, estimated=fitted, coefficients=weights, equal=equal))
-        if equal and weights is not None:
-            blend = " + ".join(f"{weight}·{parent}" for weight, parent in zip(weights, tried.parents, strict=True))
+        formulas = _by_extent(tried.formulas or {})
+        for formula in formulas or [None]:
+            weights = None if formula is None else [weight.decimal for weight in formula.weights]
+            trials.append(ReportTrial(parents=tried.parents, estimated=fitted, coefficients=weights, equal=equal))
+        if equal:
+            blend = "; ".join(_written(formula, tried.parents, count) for formula, count in formulas.items())
             findings.append(Finding("TRAINING_EQUALS_BLEND", step.id, "trained weights", f"{blend}, to the bit"))
     contradicted = bool(findings)
     findings.append(Finding("TRAINING_MOVED", step.id, actual=f"{changed} of {elements} trainable elements differ"))
@@ -166,6 +171,21 @@ def _others_still(trial: TrainingTrial, moved: Mapping[str, int]) -> bool:
         for name, info in trial.shared.items()
         if name in trial.trainable and info.dtype not in BLENDABLE_DTYPES
     )
+
+
+def _by_extent(formulas: Mapping[str, Formula]) -> dict[Formula, int | None]:
+    """Return each distinct formula with the number of its tensors, most first; None for a formula of all tensors."""
+    counts = Counter(formulas.values())
+    if len(counts) == 1:
+        return dict.fromkeys(counts)
+    return dict(counts.most_common())
+
+
+def _written(formula: Formula, parents: Sequence[str], tensors: int | None) -> str:
+    blend = " + ".join(f"{weight.decimal}·{parent}" for weight, parent in zip(formula.weights, parents, strict=True))
+    normalized = ", normalized" if formula.normalize else ""
+    extent = "" if tensors is None else f" in {tensors} tensor{'s' if tensors != 1 else ''}"
+    return f"{blend}{normalized}{extent}"
 
 
 def _described(info: TensorInfo | None) -> str:

@@ -1,16 +1,22 @@
-"""Find the blend that a checkpoint could be: estimate coefficients from a sample, snap them, replay the sample.
+"""Find the blend that a checkpoint could be: fit coefficients to samples, propose round numbers near them, replay.
 
-An estimate is only ever a proposal. Whether the checkpoint is that blend is decided by replaying all of it to the bit,
-which the caller does. Spec: pipeline §4.2.
+A fit is only ever a proposal. Whether the checkpoint is that blend is decided by replaying all of it to the bit, which
+the caller does. Spec: pipeline §4.2.
+
+    fit       least squares over the samples of all tensors, each element's error measured in its own ULP
+    propose   coefficients as people write them, as near the fit as the rounding of the weights leaves open
+    replay    the first proposal that gives every sample to the bit
+
+Where no single proposal does, tensors are explained one by one: a recipe may give the norms other coefficients.
 """
 
-# Shape suffixes: P parents, E elements of one tensor's sample.
+# Shape suffixes: P parents, E elements of one tensor's sample, N proposals, K coefficients chosen so far.
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,70 +24,178 @@ from numpy.typing import NDArray
 from model_verify.errors import RecipeInvalid
 from model_verify.merge.backend import Backend, Operand
 from model_verify.merge.coefficient import Weight, parse_weight
-from model_verify.merge.difference import equal
 from model_verify.merge.formats import FLOAT_BYTES, as_bits, widen
 from model_verify.replay import Stored
 
-SAMPLE_TENSORS = 32
-SAMPLE_ELEMENTS = 1 << 17
-"""Per tensor; enough for coefficients to six digits where parents are 1 % apart."""
+SAMPLE_ELEMENTS = 1 << 22
+"""Of all tensors together: enough for coefficients of four digits where BF16 parents are 1 % apart."""
+LEAST_MOVED_ELEMENTS = 256
+"""That a proposal must explain. A few elements can be hit by chance: coefficients of seven digits carry 46 bits."""
+
+_LEAST_SAMPLE = 2048
+_FIRST_LOOK_ELEMENTS = 2048
 
 _DECIMALS = range(1, 8)
-_LARGEST_DENOMINATOR = 12
+_FEW_DECIMALS = 3
+_MOST_PROPOSALS = 64
+"""For one number of decimals, out of so many that are looked at:"""
+_MOST_CONSIDERED = 4096
+_REFITS = 3
+_STANDARD_ERRORS = 5.0
+_ROUNDING_VARIANCE = 1 / 12
+"""Of a value rounded to the nearest, in ULP²."""
+_FLOAT32_ERROR = 2.0**-24
+"""Relative: a decimal becomes a float32 before it is used."""
+_TOTALS = ((0, 12), (1, 30), (2, 300))
+"""Decimals of coefficients that are to be normalized, and the largest sum that is tried, in units of the last one."""
+_LARGEST = 1e6
+
 _MANTISSA_BITS = {"F32": 23, "BF16": 7, "F16": 10}
 _SMALLEST_EXPONENT = {"F32": -126, "BF16": -126, "F16": -14}
+_CANCELLED = 2.0**-8
+_RANK_TOLERANCE = 1e-13
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """The same elements of one tensor in the parents (dtype and data each) and in the child."""
 
+    name: str
     parents: tuple[tuple[str, bytes], ...]
     dtype: str
     child: bytes
 
+    def first(self, elements: int) -> Sample:
+        """Return the sample of this tensor's first `elements`."""
+        parents = tuple((dtype, data[: elements * FLOAT_BYTES[dtype]]) for dtype, data in self.parents)
+        return Sample(self.name, parents, self.dtype, self.child[: elements * FLOAT_BYTES[self.dtype]])
+
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """Coefficients by weighted least squares, and the exact blend that reproduces the whole sample, if one does."""
+class Formula:
+    """How a blend is written."""
 
-    fitted: tuple[float, ...]
-    exact: tuple[Weight, ...] | None
+    weights: tuple[Weight, ...]
     normalize: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Coefficients by least squares, and for each tensor the formula that gives its whole sample, if all have one."""
+
+    fitted: tuple[float, ...]
+    exact: Mapping[str, Formula] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """The least-squares solution, and the covariance of its error; infinite where parents cannot be told apart."""
+
+    solution_P: NDArray[np.float64]
+    covariance_PP: NDArray[np.float64] | None
+
+
 def estimate_blend(samples: Sequence[Sample], backend: Backend) -> Estimate | None:
-    """Return the blend of the parents that `samples` point to; None where nothing can be fitted."""
-    fitted = _fit(samples)
-    if fitted is None:
+    """Return the blend of the parents that `samples` point to; None where nothing can be fitted.
+
+    The first parent is what the child is said to come from.
+    """
+    fit = _fit(samples)
+    if fit is None:
         return None
-    for weights, normalize in _snapped(fitted):
-        if all(_reproduces(sample, weights, normalize, backend) for sample in samples):
-            return Estimate(fitted, weights, normalize)
-    return Estimate(fitted, None, False)
+    exact = _explain(samples, fit, backend)
+    for _ in range(0 if exact else _REFITS):
+        fit = _fit(samples, fit) or fit
+    return Estimate(tuple(float(value) for value in fit.solution_P), exact)
 
 
-def _fit(samples: Sequence[Sample]) -> tuple[float, ...] | None:
+def _explain(samples: Sequence[Sample], fit: _Fit, backend: Backend) -> dict[str, Formula] | None:
+    """Return a formula for every sample, one for all if possible.
+
+    None where a sample has none, and where too little speaks for one.
+    """
+    largest = max(samples, key=lambda sample: len(sample.child))
+    for formula in _proposals(fit):
+        if _gives(formula, [largest.first(_FIRST_LOOK_ELEMENTS)], backend) and _gives(formula, samples, backend):
+            return _if_supported(dict.fromkeys((sample.name for sample in samples), formula), samples)
+    return _if_supported(_explain_each(samples, backend), samples)
+
+
+def _explain_each(samples: Sequence[Sample], backend: Backend) -> dict[str, Formula]:
+    """Return formulas for samples one by one, the largest first; none at all where one sample has none."""
+    count = len(samples[0].parents)
+    known = [Formula(tuple(parse_weight("1" if p == 0 else "0") for p in range(count)), normalize=False)]
+    explained: dict[str, Formula] = {}
+    for sample in sorted(samples, key=lambda sample: -len(sample.child)):
+        formula = next((formula for formula in known if _gives(formula, [sample], backend)), None)
+        if formula is None:
+            fit = _fit([sample])
+            start = [sample.first(_FIRST_LOOK_ELEMENTS)]
+            near = _proposals(fit) if fit is not None else iter(())
+            formula = next((f for f in near if _gives(f, start, backend) and _gives(f, [sample], backend)), None)
+            if formula is None:
+                return {}
+            known.append(formula)
+        explained[sample.name] = formula
+    return explained
+
+
+def _if_supported(explained: dict[str, Formula], samples: Sequence[Sample]) -> dict[str, Formula] | None:
+    """Return `explained` if each of its formulas accounts for enough elements that are not the first parent's.
+
+    Tensors in which the child kept its declared input are what was declared, and need no support.
+    """
+    moved: dict[Formula, int] = {}
+    for sample in samples:
+        if (formula := explained.get(sample.name)) is not None:
+            moved[formula] = moved.get(formula, 0) + _moved(sample)
+    changes = [count for count in moved.values() if count]
+    return explained if changes and min(changes) >= LEAST_MOVED_ELEMENTS else None
+
+
+def _moved(sample: Sample) -> int:
+    """Return how many elements have another value than in the first parent."""
+    dtype, data = sample.parents[0]
+    return int((widen(as_bits(data, dtype), dtype) != widen(as_bits(sample.child, sample.dtype), sample.dtype)).sum())
+
+
+# Fit.
+
+
+def _fit(samples: Sequence[Sample], earlier: _Fit | None = None) -> _Fit | None:
     """Return least-squares coefficients with every element's error measured in its own ULP.
 
-    Without that, rounding skews the fit towards 0.62 for a true 0.6 when parents are close.
+    Without that, rounding skews the fit towards 0.62 for a true 0.6 when parents are close. What training adds has one
+    size for small and large elements alike, so it spoils the small ones: with an `earlier` fit, each tensor's errors
+    are measured in what that fit leaves unexplained where this is more than rounding.
     """
     count = len(samples[0].parents) if samples else 0
     normal_PP = np.zeros((count, count))
     right_P = np.zeros(count)
     for sample in samples:
         child_E = widen(as_bits(sample.child, sample.dtype), sample.dtype)
-        scale_E = 1.0 / _ulp(child_E, sample.dtype)
-        parents_PE = np.stack([widen(as_bits(data, dtype), dtype) for dtype, data in sample.parents]) * scale_E
-        scaled_E = child_E * scale_E
-        usable_E = np.isfinite(parents_PE).all(axis=0) & np.isfinite(scaled_E)
-        parents_PE, scaled_E = parents_PE[:, usable_E], scaled_E[usable_E]
+        parents_PE = np.stack([widen(as_bits(data, dtype), dtype) for dtype, data in sample.parents])
+        usable_E = np.isfinite(parents_PE).all(axis=0) & np.isfinite(child_E)
+        parents_PE, child_E = parents_PE[:, usable_E], child_E[usable_E]
+        # Where the parents cancel, the child's own ULP would give a handful of elements all the weight.
+        size_E = np.maximum(np.abs(child_E), np.abs(parents_PE).max(axis=0, initial=0.0) * _CANCELLED)
+        variance_E = _ROUNDING_VARIANCE * _ulp(size_E, sample.dtype) ** 2
+        if earlier is not None and len(child_E):
+            unexplained = float(np.mean((child_E - earlier.solution_P @ parents_PE) ** 2))
+            variance_E += max(0.0, unexplained - float(np.mean(variance_E)))
+        scale_E = 1.0 / np.sqrt(variance_E)
+        parents_PE *= scale_E
         normal_PP += parents_PE @ parents_PE.T
-        right_P += parents_PE @ scaled_E
+        right_P += parents_PE @ (child_E * scale_E)
     if not count or not np.isfinite(normal_PP).all() or not normal_PP.any():
         return None
-    solution_P, *_ = np.linalg.lstsq(normal_PP, right_P, rcond=None)
-    return tuple(float(value) for value in solution_P)
+    solution_P = np.asarray(np.linalg.lstsq(normal_PP, right_P, rcond=None)[0], dtype=np.float64)
+    if not (np.abs(solution_P) < _LARGEST).all():
+        return None
+    eigenvalues_P = np.linalg.eigvalsh(normal_PP)
+    if eigenvalues_P[0] <= eigenvalues_P[-1] * _RANK_TOLERANCE:
+        return _Fit(solution_P, None)
+    return _Fit(solution_P, np.asarray(np.linalg.inv(normal_PP), dtype=np.float64))
 
 
 def _ulp(values_E: NDArray[np.float64], dtype: str) -> NDArray[np.float64]:
@@ -92,47 +206,138 @@ def _ulp(values_E: NDArray[np.float64], dtype: str) -> NDArray[np.float64]:
     return distance_E
 
 
-def _snapped(fitted: Sequence[float]) -> Iterator[tuple[tuple[Weight, ...], bool]]:
-    """Yield coefficients near the fitted ones, as people write them: fewest decimals first, then small fractions."""
+# Proposals.
+
+
+def _proposals(fit: _Fit) -> Iterator[Formula]:
+    """Yield formulas near the fit, as people write them: few decimals, then such as need normalizing, then many."""
     seen: set[tuple[str, ...]] = set()
-    for digits in _DECIMALS:
-        texts = tuple(_decimal(value, digits) for value in fitted)
-        if texts not in seen:
+    plain = [((texts, True) for texts in _near(fit, digits)) for digits in _DECIMALS]
+    parts = ((_parts(fit, digits, total), False) for digits, most in _TOTALS for total in range(1, most + 1))
+    for texts, is_plain in chain(*plain[:_FEW_DECIMALS], parts, *plain[_FEW_DECIMALS:]):
+        if texts is not None and texts not in seen:
             seen.add(texts)
-            try:
-                yield tuple(parse_weight(text) for text in texts), False
-            except RecipeInvalid:
-                return
-    for denominator in range(2, _LARGEST_DENOMINATOR + 1):
-        numerators = [round(value * denominator) for value in fitted]
-        near = all(abs(n / denominator - value) < 0.01 for n, value in zip(numerators, fitted, strict=True))
-        if near and sum(numerators) == denominator:
-            yield tuple(parse_weight(str(numerator)) for numerator in numerators), True
+            yield from _formulas(texts, plain=is_plain)
 
 
-def _decimal(value: float, digits: int) -> str:
-    text = f"{Decimal(value):.{digits}f}".rstrip("0").rstrip(".")
-    return "0" if text in ("", "-0", "-") else text
+def _formulas(texts: tuple[str, ...], *, plain: bool) -> Iterator[Formula]:
+    """Yield the formulas of these coefficients; a sum that is not 1 to the last bit makes normalizing another one."""
+    try:
+        weights = tuple(parse_weight(text) for text in texts)
+    except RecipeInvalid:
+        return
+    total = sum(weight.value for weight in weights)
+    if plain:
+        yield Formula(weights, False)
+    if total not in (0.0, 1.0) and (not plain or abs(total - 1.0) < 1e-6):
+        yield Formula(weights, True)
 
 
-def _reproduces(sample: Sample, weights: Sequence[Weight], normalize: bool, backend: Backend) -> bool:
-    operands = [Operand(w.value, dtype, data) for w, (dtype, data) in zip(weights, sample.parents, strict=True)]
-    out = bytearray(len(sample.child))
-    return backend.linear(operands, memoryview(out), dtype=sample.dtype, normalize=normalize) and equal(
-        out, sample.child
-    )
+def _near(fit: _Fit, digits: int) -> Iterator[tuple[str, ...]]:
+    """Yield coefficients of `digits` decimals that the fit leaves open, the nearest ones first.
+
+    Parents that are close leave the sum of coefficients certain and their shares uncertain. So one coefficient is
+    chosen after the other, each near its conditional mean under those chosen before.
+    """
+    unit = 10.0**-digits
+    count = len(fit.solution_P)
+
+    def choose(chosen: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        if len(chosen) == count:
+            yield chosen
+            return
+        mean, error = _conditional(fit, np.array(chosen, dtype=np.float64) * unit)
+        for number in _grid(mean / unit, _STANDARD_ERRORS * error / unit):
+            yield from choose((*chosen, number))
+
+    considered = list(islice(choose(()), _MOST_CONSIDERED))
+    distances = _distances(fit, np.array(considered, dtype=np.float64) * unit)
+    for position in np.argsort(distances, kind="stable")[:_MOST_PROPOSALS]:
+        yield tuple(_decimal(number, digits) for number in considered[position])
+
+
+def _conditional(fit: _Fit, chosen_K: NDArray[np.float64]) -> tuple[float, float]:
+    """Return mean and standard error of coefficient K, given the K before it."""
+    position = len(chosen_K)
+    mean = float(fit.solution_P[position])
+    if fit.covariance_PP is None:
+        return mean, 0.0
+    variance = float(fit.covariance_PP[position, position])
+    if position:
+        across_K = fit.covariance_PP[position, :position]
+        gain_K = np.linalg.solve(fit.covariance_PP[:position, :position], across_K)
+        mean += float(gain_K @ (chosen_K - fit.solution_P[:position]))
+        variance -= float(gain_K @ across_K)
+    return mean, float(np.sqrt(max(variance, 0.0)))
+
+
+def _distances(fit: _Fit, values_NP: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how unlikely N sets of coefficients are under the fit: squares of their distances in standard errors."""
+    away_NP = values_NP - fit.solution_P
+    inverse_PP = np.eye(away_NP.shape[1]) if fit.covariance_PP is None else np.linalg.inv(fit.covariance_PP)
+    distances_N: NDArray[np.float64] = ((away_NP @ inverse_PP) * away_NP).sum(axis=1)
+    return distances_N
+
+
+def _grid(middle: float, reach: float) -> Iterator[int]:
+    """Yield the integers within `reach` of `middle`, the nearest first, and the nearest in any case."""
+    nearest = round(middle)
+    yield nearest
+    side = 1 if middle >= nearest else -1
+    for distance in range(1, _MOST_PROPOSALS):
+        inside = [n for n in (nearest + side * distance, nearest - side * distance) if abs(n - middle) <= reach]
+        if not inside:
+            return
+        yield from inside
+
+
+def _parts(fit: _Fit, digits: int, total: int) -> tuple[str, ...] | None:
+    """Return coefficients that sum to `total` units of the last decimal and, divided by that, are near the fit."""
+    numbers = [round(float(value) * total) for value in fit.solution_P]
+    for number, value, position in zip(numbers, fit.solution_P, range(len(numbers)), strict=True):
+        error = 0.0 if fit.covariance_PP is None else float(np.sqrt(max(fit.covariance_PP[position, position], 0.0)))
+        if abs(number / total - float(value)) > _STANDARD_ERRORS * error + 4 * _FLOAT32_ERROR:
+            return None
+    return tuple(_decimal(number, digits) for number in numbers) if sum(numbers) == total else None
+
+
+def _decimal(number: int, digits: int) -> str:
+    """Return `number` units of 10^-digits without zeros at the end."""
+    if not digits:
+        return str(number)
+    whole, part = divmod(abs(number), 10**digits)
+    text = f"{whole}.{part:0{digits}d}".rstrip("0").rstrip(".")
+    return f"-{text}" if number < 0 else text
+
+
+# Replay.
+
+
+def _gives(formula: Formula, samples: Sequence[Sample], backend: Backend) -> bool:
+    return all(_gives_one(formula, sample, backend) for sample in samples)
+
+
+def _gives_one(formula: Formula, sample: Sample, backend: Backend) -> bool:
+    operands = [Operand(w.value, dtype, data) for w, (dtype, data) in zip(formula.weights, sample.parents, strict=True)]
+    out = memoryview(bytearray(len(sample.child)))
+    blended = backend.linear(operands, out, dtype=sample.dtype, normalize=formula.normalize, expected=sample.child)
+    return blended.finite and blended.as_expected
 
 
 def read_samples(
     parents: Sequence[Mapping[str, Stored]], child: Mapping[str, Stored], names: Sequence[str]
 ) -> list[Sample]:
-    """Return the first elements of evenly spaced tensors among `names`, which all of them have in one shape."""
-    step = max(1, len(names) // SAMPLE_TENSORS)
+    """Return the first elements of the tensors `names`, which all of them have in one shape.
+
+    `SAMPLE_ELEMENTS` are shared out evenly, except that small tensors leave to larger ones what they do not need.
+    """
     samples: list[Sample] = []
-    for name in names[::step]:
-        elements = min(child[name].info.elements, SAMPLE_ELEMENTS)
+    unused = SAMPLE_ELEMENTS
+    for position, name in enumerate(sorted(names, key=lambda name: child[name].info.elements)):
+        elements = min(child[name].info.elements, max(_LEAST_SAMPLE, unused // (len(names) - position)))
+        unused -= elements
         data = [_first(parent[name], elements) for parent in parents]
-        samples.append(Sample(tuple(data), child[name].info.dtype, _first(child[name], elements)[1]))
+        samples.append(Sample(name, tuple(data), child[name].info.dtype, _first(child[name], elements)[1]))
     return samples
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from model_verify.errors import BackendUnavailable
 from model_verify.merge.known_answers import KNOWN_ANSWERS
@@ -23,16 +23,31 @@ class Operand:
     data: Buffer
 
 
+class Blended(NamedTuple):
+    """What came of a blend: whether every output is finite, and whether all are as expected (False if nothing was)."""
+
+    finite: bool
+    as_expected: bool
+
+
 class Backend(Protocol):
     """The arithmetic of `linear/f64-v1` on blocks of elements, with the same bits whichever backend runs it."""
 
     name: str
 
-    def linear(self, operands: Sequence[Operand], out: memoryview, *, dtype: str, normalize: bool) -> bool:
-        """Write the blend of `operands`, as many elements each, to `out` as `dtype`.
+    def linear(
+        self,
+        operands: Sequence[Operand],
+        out: memoryview,
+        *,
+        dtype: str,
+        normalize: bool,
+        expected: Buffer | None = None,
+    ) -> Blended:
+        """Write the blend of `operands`, as many elements each, to `out` as `dtype`, and compare it with `expected`.
 
-        Returns whether every output is finite; where it is not, `out` holds what came out. An input that is not
-        finite always gives such an output. Spec: merge §2.
+        Where the outputs are not all finite, `out` holds what came out. An input that is not finite always gives such
+        an output. Spec: merge §2.
         """
         ...
 
@@ -46,22 +61,39 @@ class CheckedBackend:
     def __init__(self, backend: Backend) -> None:
         self.name = backend.name
         self._backend = backend
-        self._passed = threading.local()
+        self._threads = threading.local()
 
-    def linear(self, operands: Sequence[Operand], out: memoryview, *, dtype: str, normalize: bool) -> bool:
-        if not getattr(self._passed, "value", False):
-            check_known_answers(self._backend)
-            self._passed.value = True
-        return self._backend.linear(operands, out, dtype=dtype, normalize=normalize)
+    def linear(
+        self,
+        operands: Sequence[Operand],
+        out: memoryview,
+        *,
+        dtype: str,
+        normalize: bool,
+        expected: Buffer | None = None,
+    ) -> Blended:
+        dtypes = frozenset({dtype, *(operand.dtype for operand in operands)})
+        passed: set[frozenset[str]] = self._threads.__dict__.setdefault("passed", set())
+        if dtypes not in passed:
+            check_known_answers(self._backend, dtypes)
+            passed.add(dtypes)
+        return self._backend.linear(operands, out, dtype=dtype, normalize=normalize, expected=expected)
 
 
-def check_known_answers(backend: Backend) -> None:
-    """Raise `BackendUnavailable` unless `backend` gives the bits of the known-answer table here and now."""
+def check_known_answers(backend: Backend, dtypes: frozenset[str] = frozenset({"F32", "BF16", "F16"})) -> None:
+    """Raise `BackendUnavailable` unless `backend` gives the bits of the known-answer table here and now.
+
+    Only answers about formats among `dtypes` are asked for: loading the code for others takes time.
+    """
     for answer in KNOWN_ANSWERS:
+        if not answer.dtypes <= dtypes:
+            continue
         operands = [Operand(weight, dtype, data) for weight, dtype, data in answer.operands]
         out = bytearray(len(answer.expected))
-        backend.linear(operands, memoryview(out), dtype=answer.dtype, normalize=answer.normalize)
-        if out != answer.expected:
+        blended = backend.linear(
+            operands, memoryview(out), dtype=answer.dtype, normalize=answer.normalize, expected=answer.expected
+        )
+        if out != answer.expected or not blended.as_expected:
             raise BackendUnavailable(
                 f"{backend.name} computes other bits than linear/f64-v1 ({answer.name})",
                 hint="something set this processor or device to flush subnormals or to another rounding mode",

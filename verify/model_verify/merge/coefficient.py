@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -34,6 +35,14 @@ class Weight:
     def float32(self) -> str:
         """The bits as a statement writes them: eight hexadecimal digits."""
         return f"{self.bits:08x}"
+
+
+def weight_sum(values: Sequence[float]) -> float:
+    """Return the float64 sum of coefficients from left to right. Spec: merge §2.3."""
+    total = values[0]
+    for value in values[1:]:
+        total += value
+    return total
 
 
 def parse_weight(text: str) -> Weight:

@@ -17,12 +17,18 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from model_verify.merge.backend import Operand
+from model_verify.merge.backend import Blended, Buffer, Operand
+from model_verify.merge.coefficient import weight_sum
 from model_verify.merge.formats import as_bits
-from model_verify.merge.reference import weight_sum
+
+_INNER_ELEMENTS = 1 << 11
+"""16 KiB of float64 sums: they stay in the first-level cache."""
 
 _BLOCK_ELEMENTS = 1 << 15
-"""256 KiB of float64: fits the second-level cache of any processor of the last decade."""
+"""Where formats are mixed, one call per operand and block; 256 KiB of sums fit the second-level cache."""
+
+_MOST_FUSED = 8
+"""Each number of operands is compiled on its own; past this, the general loops serve."""
 
 
 def _generate_float_of(typing_context: Any, bits: Any) -> Any:
@@ -99,6 +105,10 @@ _INFINITE_FROM_F32 = np.uint32(0x7F80_0000)
 _INFINITE_FROM_BF16 = np.uint32(0x7F7F_8000)
 _INFINITE_FROM_F16 = np.uint32(0x477F_F000)
 
+# For each format: add one operand to the sums; narrow the sums; and both together for operands and output of one
+# format, in blocks that stay in the first-level cache. `narrow` and `blend` return whether all is finite and whether
+# all is as expected.
+
 
 @njit(cache=True, nogil=True)
 def accumulate_f32(sum_E, bits_E, weight, first):  # type: ignore[no-untyped-def]
@@ -111,13 +121,34 @@ def accumulate_f32(sum_E, bits_E, weight, first):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, nogil=True)
-def narrow_f32(sum_E, out_E):  # type: ignore[no-untyped-def]
+def narrow_f32(sum_E, out_E, expected_E):  # type: ignore[no-untyped-def]
     largest = np.uint32(0)
+    differing = np.uint32(0)
     for i in range(len(out_E)):
         single = bits_of(np.float32(sum_E[i]))
-        out_E[i] = f32_of(single)
+        narrowed = f32_of(single)
+        differing |= np.uint32(narrowed ^ expected_E[i])
+        out_E[i] = narrowed
         largest = max(largest, single & np.uint32(0x7FFF_FFFF))
-    return largest < _INFINITE_FROM_F32
+    return largest < _INFINITE_FROM_F32, differing == np.uint32(0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def blend_f32(inputs_PE, weights_P, divisor, out_E, expected_E):  # type: ignore[no-untyped-def]
+    sum_B = np.empty(_INNER_ELEMENTS, dtype=np.float64)
+    finite = True
+    equal = True
+    for start in range(0, len(out_E), _INNER_ELEMENTS):
+        stop = min(start + _INNER_ELEMENTS, len(out_E))
+        for p in range(len(inputs_PE)):
+            accumulate_f32(sum_B, inputs_PE[p][start:stop], weights_P[p], p == 0)
+        if divisor != 1.0:
+            for i in range(stop - start):
+                sum_B[i] = sum_B[i] / divisor
+        block_finite, block_equal = narrow_f32(sum_B, out_E[start:stop], expected_E[start:stop])
+        finite &= block_finite
+        equal &= block_equal
+    return finite, equal
 
 
 @njit(cache=True, nogil=True)
@@ -131,13 +162,34 @@ def accumulate_bf16(sum_E, bits_E, weight, first):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, nogil=True)
-def narrow_bf16(sum_E, out_E):  # type: ignore[no-untyped-def]
+def narrow_bf16(sum_E, out_E, expected_E):  # type: ignore[no-untyped-def]
     largest = np.uint32(0)
+    differing = np.uint32(0)
     for i in range(len(out_E)):
         single = bits_of(np.float32(sum_E[i]))
-        out_E[i] = bf16_of(single)
+        narrowed = bf16_of(single)
+        differing |= np.uint32(narrowed ^ expected_E[i])
+        out_E[i] = narrowed
         largest = max(largest, single & np.uint32(0x7FFF_FFFF))
-    return largest < _INFINITE_FROM_BF16
+    return largest < _INFINITE_FROM_BF16, differing == np.uint32(0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def blend_bf16(inputs_PE, weights_P, divisor, out_E, expected_E):  # type: ignore[no-untyped-def]
+    sum_B = np.empty(_INNER_ELEMENTS, dtype=np.float64)
+    finite = True
+    equal = True
+    for start in range(0, len(out_E), _INNER_ELEMENTS):
+        stop = min(start + _INNER_ELEMENTS, len(out_E))
+        for p in range(len(inputs_PE)):
+            accumulate_bf16(sum_B, inputs_PE[p][start:stop], weights_P[p], p == 0)
+        if divisor != 1.0:
+            for i in range(stop - start):
+                sum_B[i] = sum_B[i] / divisor
+        block_finite, block_equal = narrow_bf16(sum_B, out_E[start:stop], expected_E[start:stop])
+        finite &= block_finite
+        equal &= block_equal
+    return finite, equal
 
 
 @njit(cache=True, nogil=True)
@@ -151,13 +203,34 @@ def accumulate_f16(sum_E, bits_E, weight, first):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, nogil=True)
-def narrow_f16(sum_E, out_E):  # type: ignore[no-untyped-def]
+def narrow_f16(sum_E, out_E, expected_E):  # type: ignore[no-untyped-def]
     largest = np.uint32(0)
+    differing = np.uint32(0)
     for i in range(len(out_E)):
         single = bits_of(np.float32(sum_E[i]))
-        out_E[i] = f16_of(single)
+        narrowed = f16_of(single)
+        differing |= np.uint32(narrowed ^ expected_E[i])
+        out_E[i] = narrowed
         largest = max(largest, single & np.uint32(0x7FFF_FFFF))
-    return largest < _INFINITE_FROM_F16
+    return largest < _INFINITE_FROM_F16, differing == np.uint32(0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def blend_f16(inputs_PE, weights_P, divisor, out_E, expected_E):  # type: ignore[no-untyped-def]
+    sum_B = np.empty(_INNER_ELEMENTS, dtype=np.float64)
+    finite = True
+    equal = True
+    for start in range(0, len(out_E), _INNER_ELEMENTS):
+        stop = min(start + _INNER_ELEMENTS, len(out_E))
+        for p in range(len(inputs_PE)):
+            accumulate_f16(sum_B, inputs_PE[p][start:stop], weights_P[p], p == 0)
+        if divisor != 1.0:
+            for i in range(stop - start):
+                sum_B[i] = sum_B[i] / divisor
+        block_finite, block_equal = narrow_f16(sum_B, out_E[start:stop], expected_E[start:stop])
+        finite &= block_finite
+        equal &= block_equal
+    return finite, equal
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -168,31 +241,58 @@ def divide(sum_E, divisor):  # type: ignore[no-untyped-def]
 
 _ACCUMULATE = {"F32": accumulate_f32, "BF16": accumulate_bf16, "F16": accumulate_f16}
 _NARROW = {"F32": narrow_f32, "BF16": narrow_bf16, "F16": narrow_f16}
+_BLEND = {"F32": blend_f32, "BF16": blend_bf16, "F16": blend_f16}
 
 
 class NumbaBackend:
-    """The compiled loops, with one float64 block for each thread."""
+    """The compiled loops, with one float64 block for each thread where formats are mixed."""
 
     name = "numba"
 
     def __init__(self) -> None:
         self._scratch = threading.local()
 
-    def linear(self, operands: Sequence[Operand], out: memoryview, *, dtype: str, normalize: bool) -> bool:
+    def linear(
+        self,
+        operands: Sequence[Operand],
+        out: memoryview,
+        *,
+        dtype: str,
+        normalize: bool,
+        expected: Buffer | None = None,
+    ) -> Blended:
+        # Dividing by 1 changes nothing, so it stands for not dividing.
+        divisor = weight_sum([operand.weight for operand in operands]) if normalize else 1.0
+        inputs = tuple(as_bits(operand.data, operand.dtype) for operand in operands)
+        out_E = as_bits(out, dtype)
+        expected_E = out_E if expected is None else as_bits(expected, dtype)
+        if all(operand.dtype == dtype for operand in operands) and len(operands) <= _MOST_FUSED:
+            weights = tuple(operand.weight for operand in operands)
+            finite, equal = _BLEND[dtype](inputs, weights, divisor, out_E, expected_E)
+        else:
+            finite, equal = self._mixed(inputs, operands, divisor, out_E, expected_E, dtype)
+        return Blended(bool(finite), expected is not None and bool(equal))
+
+    def _mixed(
+        self,
+        inputs: Sequence[Any],
+        operands: Sequence[Operand],
+        divisor: float,
+        out_E: Any,
+        expected_E: Any,
+        dtype: str,
+    ) -> tuple[bool, bool]:
         sums_E = getattr(self._scratch, "sums", None)
         if sums_E is None:
             sums_E = self._scratch.sums = np.empty(_BLOCK_ELEMENTS, dtype=np.float64)
-        inputs = [(as_bits(operand.data, operand.dtype), operand) for operand in operands]
-        out_bits = as_bits(out, dtype)
-        divisor = weight_sum([operand.weight for operand in operands]) if normalize else None
-        finite = True
-        for start in range(0, len(out_bits), _BLOCK_ELEMENTS):
-            out_E = out_bits[start : start + _BLOCK_ELEMENTS]
-            sum_E = sums_E[: len(out_E)]
-            for position, (bits, operand) in enumerate(inputs):
-                bits_E = bits[start : start + _BLOCK_ELEMENTS]
-                _ACCUMULATE[operand.dtype](sum_E, bits_E, operand.weight, position == 0)
-            if divisor is not None:
+        finite = equal = True
+        for start in range(0, len(out_E), _BLOCK_ELEMENTS):
+            stop = min(start + _BLOCK_ELEMENTS, len(out_E))
+            sum_E = sums_E[: stop - start]
+            for position, (bits, operand) in enumerate(zip(inputs, operands, strict=True)):
+                _ACCUMULATE[operand.dtype](sum_E, bits[start:stop], operand.weight, position == 0)
+            if divisor != 1.0:
                 divide(sum_E, divisor)
-            finite = bool(_NARROW[dtype](sum_E, out_E)) and finite
-        return finite
+            block = _NARROW[dtype](sum_E, out_E[start:stop], expected_E[start:stop])
+            finite, equal = finite and bool(block[0]), equal and bool(block[1])
+        return finite, equal

@@ -26,6 +26,11 @@ class KnownAnswer:
     normalize: bool
     expected: bytes
 
+    @property
+    def dtypes(self) -> frozenset[str]:
+        """The formats that the answer is about."""
+        return frozenset({self.dtype, *(dtype for _, dtype, _ in self.operands)})
+
 
 def _bits(dtype: str, bits: int) -> bytes:
     return struct.pack("<I" if dtype == "F32" else "<H", bits) * _REPEATS
@@ -47,6 +52,9 @@ KNOWN_ANSWERS = (
     _answer("minus zero and zero", [(1.0, "F32", 0x8000_0000), (1.0, "F32", 0)], "F32", 0),
     _answer("a tie to even, down", [(1.0, "F32", 0x3F80_0000), (1.0, "F32", 0x3380_0000)], "F32", 0x3F80_0000),
     _answer("a tie to even, up", [(1.0, "F32", 0x3F80_0001), (1.0, "F32", 0x3380_0000)], "F32", 0x3F80_0002),
+    _answer("mixed F32 and BF16", [(1.0, "F32", 0x0000_0001), (1.0, "BF16", 0x0001)], "F32", 0x0001_0001),
+    _answer("mixed BF16 and F16", [(1.0, "BF16", 0x3380), (1.0, "F16", 0x0001)], "F16", 0x0002),
+    _answer("mixed F16 and F32", [(1.0, "F16", 0x8001), (1.0, "F32", 0x3380_0000)], "F32", 0),
     _answer(
         "a true division",
         [(1.0, "F32", 0x3F80_0000), (1.0, "F32", 0), (1.0, "F32", 0)],

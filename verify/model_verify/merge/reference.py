@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from model_verify.merge.backend import Operand
+from model_verify.merge.backend import Blended, Buffer, Operand
+from model_verify.merge.coefficient import weight_sum
+from model_verify.merge.difference import equal
 from model_verify.merge.formats import FLOAT_BYTES, Floats, as_bits, narrow, nonfinite, widen
 
 _BLOCK_ELEMENTS = 1 << 16
@@ -19,7 +21,15 @@ class NumpyBackend:
 
     name = "numpy"
 
-    def linear(self, operands: Sequence[Operand], out: memoryview, *, dtype: str, normalize: bool) -> bool:
+    def linear(
+        self,
+        operands: Sequence[Operand],
+        out: memoryview,
+        *,
+        dtype: str,
+        normalize: bool,
+        expected: Buffer | None = None,
+    ) -> Blended:
         blocks = [as_bits(operand.data, operand.dtype) for operand in operands]
         finite = True
         for start in range(0, len(out) // FLOAT_BYTES[dtype], _BLOCK_ELEMENTS):
@@ -29,7 +39,7 @@ class NumpyBackend:
             bits_E = narrow(blended_E, dtype)
             finite = finite and not nonfinite(bits_E, dtype).any()
             out[start * FLOAT_BYTES[dtype] : stop * FLOAT_BYTES[dtype]] = bits_E.tobytes()
-        return bool(finite)
+        return Blended(bool(finite), expected is not None and equal(out, expected))
 
 
 def blend(values_PE: Sequence[Floats], weights_P: Sequence[float], *, normalize: bool) -> Floats:
@@ -41,11 +51,3 @@ def blend(values_PE: Sequence[Floats], weights_P: Sequence[float], *, normalize:
         if normalize:
             sum_E = sum_E / weight_sum(weights_P)
     return sum_E
-
-
-def weight_sum(weights_P: Sequence[float]) -> float:
-    """Return the float64 sum of the coefficients from left to right. Spec: merge §2.3."""
-    total = weights_P[0]
-    for weight in weights_P[1:]:
-        total += weight
-    return total

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from model_verify.errors import BackendUnavailable
-from model_verify.merge.backend import Buffer, Operand
-from model_verify.merge.reference import weight_sum
+from model_verify.merge.backend import Blended, Buffer, Operand
+from model_verify.merge.coefficient import weight_sum
+from model_verify.merge.difference import equal
 
 _DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
@@ -26,9 +27,15 @@ class TorchBackend:
         self.name = f"torch {device}"
         self._device = torch.device(device)
 
-    def linear(self, operands: Sequence[Operand], out: memoryview, *, dtype: str, normalize: bool) -> bool:
-        if not len(out):
-            return True
+    def linear(
+        self,
+        operands: Sequence[Operand],
+        out: memoryview,
+        *,
+        dtype: str,
+        normalize: bool,
+        expected: Buffer | None = None,
+    ) -> Blended:
         sum_E = self._load(operands[0]) * operands[0].weight
         for operand in operands[1:]:
             sum_E = sum_E + self._load(operand) * operand.weight
@@ -39,7 +46,7 @@ class TorchBackend:
         blended_E = sum_E.to(torch.float32).to(_DTYPES[dtype])
         finite = bool(torch.isfinite(blended_E).all().item())
         out[:] = blended_E.view(torch.uint8).cpu().numpy().tobytes()
-        return finite
+        return Blended(finite, expected is not None and equal(out, expected))
 
     def _load(self, operand: Operand) -> torch.Tensor:
         return _elements(operand.data, operand.dtype).to(self._device).to(torch.float64)
