@@ -1,0 +1,177 @@
+"""The command line `attest`: one place that runs a command, prints its answer, and gives the exit code.
+
+    0  verified, or answered     2  could not run, or could not answer     130  interrupted
+    1  rejected, or different    3  incomplete: something declared was not checked
+
+Commands return an `Answer` and print nothing. Whatever one raises ends here as exit code 2: the command line's own
+library would exit 1, which reads as rejected.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Annotated, NoReturn, ParamSpec
+
+import typer
+
+from model_attest import console
+from model_attest.commands.demo import demo
+from model_attest.commands.diff import diff
+from model_attest.commands.hash import hash_weights
+from model_attest.commands.inspect import inspect
+from model_attest.commands.keygen import keygen
+from model_attest.commands.merge import merge
+from model_attest.commands.sign import sign
+from model_attest.commands.verify import verify
+from model_attest.console import Answer
+from model_verify import __version__
+from model_verify.errors import AttestError
+
+COULD_NOT_RUN = 2
+INTERRUPTED = 130
+TERMINATED = 143
+
+_TRACEBACK = "MODEL_ATTEST_TRACEBACK"
+_P = ParamSpec("_P")
+
+HELP = """State how model weights came to be, and check it.
+
+\b
+exit codes
+  0  verified, or answered
+  1  rejected, or different
+  2  could not run
+  3  incomplete: nothing failed, but something declared was not checked
+
+\b
+example
+  attest verify ./merged --key lab.pub --parent a=./a --parent b=./b
+"""
+
+
+def main() -> int:
+    """Run the command line of this process and return its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return run(sys.argv[1:])
+    except KeyboardInterrupt as interrupt:  # between the commands' own care and the end
+        return TERMINATED if isinstance(interrupt, _Terminated) else INTERRUPTED
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: the same way out as Ctrl-C, so that nothing half-written stays."""
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise _Terminated
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; nothing is ever raised but KeyboardInterrupt."""
+    as_json = "--json" in arguments
+    try:
+        outcome = _app()(args=arguments or ["--help"], prog_name="attest", standalone_mode=False)
+    except SystemExit:  # whoever read the help has seen enough of it
+        console.silence_stdout()
+        return 0
+    except Exception as usage:  # commands hand over theirs as values, so this is about the line itself
+        return _refuse_usage(usage, as_json)
+    try:
+        if isinstance(outcome, Answer):
+            console.deliver(outcome, as_json=as_json)
+            return outcome.exit_code
+    except AttestError as error:
+        outcome = error
+    if isinstance(outcome, BaseException):
+        return _report(outcome, as_json)
+    # `attest "$OPTIONS"` with nothing in it must not look like success to a script.
+    return COULD_NOT_RUN if not arguments else int(outcome or 0)
+
+
+def _report(error: BaseException, as_json: bool) -> int:
+    """Say what went wrong, and return the exit code."""
+    if os.environ.get(_TRACEBACK) == "1":
+        console.print_traceback(error)
+    exit_code = COULD_NOT_RUN
+    hint: str | None = None
+    match error:
+        case AttestError():
+            code, message, hint = error.code, error.message, error.hint
+        case KeyboardInterrupt():
+            code, message = "INTERRUPTED", "interrupted"
+            exit_code = TERMINATED if isinstance(error, _Terminated) else INTERRUPTED
+        case OSError():
+            place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+            code, message = "SYSTEM_ERROR", f"{place}{error.strerror or error}"
+        case MemoryError():
+            code, message, hint = "OUT_OF_MEMORY", "out of memory", "`--threads 1` needs the least"
+        case _:
+            code, message = "INTERNAL_ERROR", f"{type(error).__name__}: {error}"
+            hint = f"this is a bug in attest: please report it with what `{_TRACEBACK}=1` shows"
+    console.deliver_error(code, message, hint, as_json=as_json)
+    return exit_code
+
+
+def _refuse_usage(error: Exception, as_json: bool) -> int:
+    """Say what is wrong with how the command was written."""
+    describe = getattr(error, "format_message", None)
+    if describe is None:
+        return _report(error, as_json)
+    message = re.sub(r"'([^']+)'", r"`\1`", " ".join(str(describe()).split())).rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "attest"
+    console.deliver_error("USAGE", message[:1].lower() + message[1:], f"see `{command} --help`", as_json=as_json)
+    return COULD_NOT_RUN
+
+
+def _app() -> typer.Typer:
+    app = typer.Typer(
+        rich_markup_mode=None,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help=HELP,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(help=HELP)(_version)
+    for name, command in _COMMANDS.items():
+        app.command(name)(_held(command))
+    return app
+
+
+_COMMANDS: dict[str, Callable[..., Answer]] = {
+    "hash": hash_weights,
+    "diff": diff,
+    "keygen": keygen,
+    "merge": merge,
+    "sign": sign,
+    "verify": verify,
+    "inspect": inspect,
+    "demo": demo,
+}
+
+
+def _held(command: Callable[_P, Answer]) -> Callable[_P, Answer | BaseException]:
+    """Return `command`, handing over what it raises as a value: typer would turn a broken pipe into exit code 1."""
+
+    @functools.wraps(command)
+    def held(*arguments: _P.args, **options: _P.kwargs) -> Answer | BaseException:
+        try:
+            return command(*arguments, **options)
+        except BaseException as error:
+            return error
+
+    return held
+
+
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        console.deliver(Answer([f"attest {__version__}"], {"version": __version__}), as_json=False)
+        raise typer.Exit

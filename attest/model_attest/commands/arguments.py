@@ -1,0 +1,185 @@
+"""What several commands take: folders, keys, passwords, sizes."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import stat
+import time
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from model_verify.errors import CallerError, KeyUnreadable, SourceError, SourceMissing
+
+if TYPE_CHECKING:
+    from model_attest.signers.key import KeySigner
+    from model_verify.envelope import PublicKey
+    from model_verify.sources.local import LocalFolder
+
+MAX_KEY_BYTES = 64 << 10
+PIPE_TIMEOUT_S = 5.0
+
+_UNITS = {
+    "": 1, "B": 1,
+    "K": 10**3, "KB": 10**3, "KIB": 1 << 10,
+    "M": 10**6, "MB": 10**6, "MIB": 1 << 20,
+    "G": 10**9, "GB": 10**9, "GIB": 1 << 30,
+    "T": 10**12, "TB": 10**12, "TIB": 1 << 40,
+}  # fmt: skip
+
+
+class Device(StrEnum):
+    """Where merge arithmetic runs. The bits are the same everywhere."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads that read and compute.", show_default="all processors")
+]
+DeviceOption = Annotated[
+    Device, typer.Option("--device", help="Where merges are computed; the bits are the same everywhere.")
+]
+PasswordOption = Annotated[
+    str | None,
+    typer.Option("--password-file", metavar="FILE", help="File whose first line is the private key's password."),
+]
+
+
+def place(text: str) -> Path:
+    """Return the path that `text` writes. An empty one is refused: it would mean the current folder."""
+    if not text:
+        raise CallerError("an empty path", hint="a variable in the command line may have been empty")
+    return Path(text)
+
+
+def folder_at(text: str) -> LocalFolder:
+    """Return the model folder at a path; raises `SourceMissing` with what to do."""
+    from model_verify.sources.local import LocalFolder
+
+    try:
+        return LocalFolder(place(text))
+    except SourceMissing as error:
+        raise SourceMissing(error.message, hint="name a folder on this machine that holds a model") from error
+
+
+def named_folders(options: Sequence[str]) -> dict[str, LocalFolder]:
+    """Return the folders of options written ID=DIR; raises `CallerError` and `SourceMissing`."""
+    folders: dict[str, LocalFolder] = {}
+    for option in options:
+        name, equals, path = option.partition("=")
+        if not (name and equals and path):
+            raise CallerError(f"`--parent {option}` is not ID=DIR", hint="write `--parent base-7b=./base-7b`")
+        if name in folders:
+            raise CallerError(f"two folders for the parent `{name}`")
+        try:
+            folders[name] = folder_at(path)
+        except SourceMissing as error:
+            raise SourceMissing(f"parent `{name}`: {error.message}", hint=error.hint) from error
+    return folders
+
+
+def read_public_key(text: str) -> PublicKey:
+    """Return the public key in a file; raises `KeyUnreadable` that names the file and says what to do."""
+    from model_verify.envelope import PublicKey
+
+    pem = _read_secret(place(text), "key")
+    if b"PRIVATE KEY-----" in pem:
+        raise KeyUnreadable(f"{text} is a private key", hint="name the public one: `attest keygen` writes PATH.pub")
+    try:
+        return PublicKey.from_pem(pem)
+    except KeyUnreadable as error:
+        raise KeyUnreadable(f"{text}: {error.message}", hint=error.hint) from error
+
+
+def read_signer(text: str, password_file: str | None) -> KeySigner:
+    """Return the signer whose private key is in a file; raises `KeyUnreadable` that names the file."""
+    from model_attest.signers.key import KeySigner
+
+    pem = _read_secret(place(text), "key")
+    password = read_password(password_file)
+    try:
+        return KeySigner.from_pem(pem, password)
+    except KeyUnreadable as error:
+        raise KeyUnreadable(f"{text}: {error.message}", hint=error.hint) from error
+
+
+def read_password(text: str | None) -> bytes | None:
+    """Return the first line of a file without its line end, or None for no file."""
+    if text is None:
+        return None
+    password = _read_secret(place(text), "password").split(b"\n")[0].rstrip(b"\r")
+    if not password:
+        raise KeyUnreadable(f"{text}: the first line is empty", hint="it is the password")
+    return password
+
+
+def _read_secret(path: Path, what: str) -> bytes:
+    """Return a small file's bytes; a pipe will do, as in `--key <(vault read …)`, but nobody waits for it forever."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if stat.S_ISREG(mode):
+                data = os.read(descriptor, MAX_KEY_BYTES + 1)
+            elif stat.S_ISFIFO(mode):
+                data = _read_pipe(descriptor, path)
+            else:
+                kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+                raise KeyUnreadable(f"{path} is {kind}", hint=f"name the {what} file itself")
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise KeyUnreadable(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise KeyUnreadable(f"{path}: {error}") from error
+    if not data:
+        raise KeyUnreadable(f"{path} is empty")
+    if len(data) > MAX_KEY_BYTES:
+        raise KeyUnreadable(f"{path} is larger than a {what} can be")
+    return data
+
+
+def _read_pipe(descriptor: int, path: Path) -> bytes:
+    data = b""
+    deadline = time.monotonic() + PIPE_TIMEOUT_S
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    while len(data) <= MAX_KEY_BYTES:
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise KeyUnreadable(f"{path} is a pipe, and nothing came out of it in {PIPE_TIMEOUT_S:.0f} s")
+        block = os.read(descriptor, MAX_KEY_BYTES + 1)
+        if not block:
+            break
+        data += block
+    return data
+
+
+def size_bytes(text: str) -> int:
+    """Return the bytes that a size such as `5GB` or `512MiB` stands for; raises `CallerError`."""
+    match = re.fullmatch(r"([0-9]{1,15})\s*([A-Za-z]*)", text.strip(), re.ASCII)
+    unit = _UNITS.get(match[2].upper()) if match else None
+    if match is None or unit is None or int(match[1]) == 0:
+        raise CallerError(f"`{text}` is not a size", hint="write it like 5GB, 500MB or 4GiB")
+    return int(match[1]) * unit
+
+
+def weight_bytes(folders: Sequence[LocalFolder]) -> int:
+    """Return about how many bytes of weights lie in some folders, for whoever shows progress."""
+    from model_verify.files import is_safetensors
+
+    total = 0
+    for folder in folders:
+        try:
+            total += sum(entry.size_bytes for entry in folder.entries() if is_safetensors(entry.path))
+        except SourceError:
+            continue  # whoever reads it says so
+    return total

@@ -1,0 +1,239 @@
+"""A report as lines for people. What a line says comes from what the report shows to have been done.
+
+`ok` is never the absence of findings: where the procedure stopped early, everything below is `skip`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from model_attest.console import size_text
+from model_verify.report import Report, ReportFinding, ReportMaterial, ReportStep
+
+Status = Literal["ok", "warn", "skip", "FAIL"]
+
+_RANKS: dict[Status, int] = {"ok": 0, "warn": 1, "skip": 2, "FAIL": 3}
+_OF_SEVERITY: dict[str, Status] = {"fail": "FAIL", "incomplete": "skip", "warn": "warn", "note": "ok"}
+_NOT_REACHED = "not reached"
+_MOST_NAME_CHARACTERS = 24
+
+_AREA_OF_CLAUSE = {
+    "V1": "signature", "V2": "signature", "V3": "signature",
+    "V4": "statement", "V5": "manifest", "V6": "manifest", "V7": "files", "V8": "weights",
+    "V9": "pipeline", "V10": "pipeline", "V11": "pipeline",
+}  # fmt: skip
+_AREA_OF_CODE = {"CARD_NOT_CHECKED": "card", "UNVERIFIED_WEIGHTS": "weights", "PICKLE_WEIGHTS": "weights"}
+
+
+@dataclass(slots=True)
+class Area:
+    """One line of the table, and the findings below it. A finding can only make `status` worse."""
+
+    name: str
+    status: Status
+    text: str
+    findings: list[ReportFinding] = field(default_factory=list)
+
+    def add(self, finding: ReportFinding) -> None:
+        self.findings.append(finding)
+        status = _OF_SEVERITY[finding.severity]
+        if _RANKS[status] > _RANKS[self.status]:
+            self.status = status
+
+
+def report_lines(report: Report, *, required_level: int | None = None) -> list[str]:
+    """Return the verdict, one line for each area with its findings, what was not checked, and what to do next.
+
+    `required_level` is given where a VERIFIED report lies below what the caller asked for.
+    """
+    level = f" level {report.level}" if report.level is not None else ""
+    link = report.headline.partition(": ")[2]
+    lines = [f"{report.verdict}{level}  {report.reference}: {link}"]
+    listed = areas(report)
+    if required_level is not None:
+        listed.append(Area("level", "FAIL", f"{report.level}, but {required_level} is required"))
+    width = min(max(len(area.name) for area in listed), _MOST_NAME_CHARACTERS)
+    for area in listed:
+        lines.append(f"  {area.status:<4}  {area.name:<{width}}  {area.text}".rstrip())
+        lines += [line for finding in area.findings for line in _finding_lines(finding)]
+    lines += [f"not checked: {item.what} ({item.why})" for item in report.not_checked]
+    return lines + [f"hint: {hint}" for hint in _hints(report)]
+
+
+def areas(report: Report) -> list[Area]:
+    """Return the table of a report; every finding is in exactly one area."""
+    listed = [
+        _signature(report),
+        _statement(report),
+        _manifest(report),
+        _files(report),
+        _weights(report),
+        *(_material(material) for material in report.materials),
+        _pipeline(report),
+        *(_step(step) for step in report.steps),
+        _card(report),
+    ]
+    by_name = {area.name: area for area in listed}
+    last_of_code: dict[str, Area] = {}
+    for finding in report.findings:
+        area = by_name.get(_area_name(finding, by_name))
+        if area is None:
+            area = last_of_code.get(finding.code) or by_name[_clause_area(finding)]
+        last_of_code[finding.code] = area
+        area.add(finding)
+    for area in listed:
+        if area.findings and area.text == _NOT_REACHED:
+            area.text = "stopped here"
+        elif area.status == "FAIL" and area.name in ("files", "weights"):
+            area.text = f"signed as {area.text}"
+    # Where steps have lines of their own, one for all of them has nothing to add but findings.
+    return [a for a in listed if a.name != "pipeline" or not report.steps or a.findings]
+
+
+def _area_name(finding: ReportFinding, by_name: dict[str, Area]) -> str:
+    """Return the area that a finding names: a step or a material by its identifier, else the one of its clause."""
+    if finding.code in _AREA_OF_CODE:
+        return _AREA_OF_CODE[finding.code]
+    clause = finding.clause.removeprefix("verification ")
+    if clause not in ("V9", "V10", "V11"):
+        return _clause_area(finding)
+    named = finding.where.split(": ", 1)[0]
+    for kind in ("step", "material"):
+        if f"{kind} {named}" in by_name:
+            return f"{kind} {named}"
+    return ""
+
+
+def _clause_area(finding: ReportFinding) -> str:
+    return _AREA_OF_CLAUSE[finding.clause.removeprefix("verification ")]
+
+
+def _signature(report: Report) -> Area:
+    signer = report.signer
+    if signer is None:
+        return Area("signature", "skip", "no signature was read")
+    if signer.expected:
+        return Area("signature", "ok", f"{signer.algorithm} key sha256:{signer.key_hint}, the one you named")
+    return Area("signature", "skip", f"the bundle names key sha256:{signer.key_hint}")
+
+
+def _statement(report: Report) -> Area:
+    model = report.statement
+    if model is None:
+        return Area("statement", "skip", _NOT_REACHED)
+    text = " ".join(text for text in (model.name, model.version, model.uri) if text)
+    if report.signer is None or not report.signer.expected:
+        return Area("statement", "skip", f"{text}, by the word of a signer that you did not name")
+    return Area("statement", "ok", text)
+
+
+def _manifest(report: Report) -> Area:
+    if report.roots is None or report.coverage is None:
+        return Area("manifest", "skip", _NOT_REACHED)
+    return Area("manifest", "ok", report.roots.manifest.text)
+
+
+def _files(report: Report) -> Area:
+    if report.files is None or report.coverage is None:
+        return Area("files", "skip", _NOT_REACHED)
+    return Area("files", "ok", f"{_count(report.files.listed, 'file')}, {report.files.hashed} hashed whole")
+
+
+def _weights(report: Report) -> Area:
+    coverage, roots = report.coverage, report.roots
+    if coverage is None or roots is None:
+        return Area("weights", "skip", _NOT_REACHED)
+    text = f"{_count(coverage.tensors, 'tensor')}, {size_text(coverage.bytes)}, {roots.checkpoint}"
+    if (coverage.tensors_hashed, coverage.bytes_hashed) == (coverage.tensors, coverage.bytes):
+        return Area("weights", "ok", text)
+    return Area("weights", "skip", f"{coverage.tensors_hashed} of {text}")
+
+
+def _material(material: ReportMaterial) -> Area:
+    status, text = _material_outcome(material)
+    uri = f", {material.uri} by the signer's word" if material.uri else ""
+    return Area(f"material {material.id}", status, text + uri)
+
+
+def _material_outcome(material: ReportMaterial) -> tuple[Status, str]:
+    match material.status:
+        case "matched":
+            return "ok", material.root.text
+        case "mismatched":
+            return "FAIL", "not the declared one"
+        case "malformed":
+            return "FAIL", "no weights that a loader would take"
+        case "missing":
+            return "skip", "no folder was given"
+        case "unchecked":
+            return "skip", _NOT_REACHED
+
+
+def _pipeline(report: Report) -> Area:
+    if report.coverage is None:
+        return Area("pipeline", "skip", _NOT_REACHED)
+    return Area("pipeline", "ok", "") if report.steps else Area("pipeline", "skip", "no step is declared")
+
+
+def _step(step: ReportStep) -> Area:
+    status, text = _step_outcome(step)
+    return Area(f"step {step.id}", status, text)
+
+
+def _step_outcome(step: ReportStep) -> tuple[Status, str]:
+    inputs = ", ".join(step.inputs)
+    match step.verdict:
+        case "reproduced":
+            profile = f", {step.profile}" if step.profile else ""
+            tensors = f", {_count(step.tensors, 'tensor')} to the bit" if step.tensors is not None else ""
+            return "ok", f"reproduced from {inputs}{profile}{tensors}"
+        case "attested":
+            moved = ""
+            if step.moved_elements is not None and step.elements is not None:
+                moved = f", {step.moved_elements:,} of {step.elements:,} trainable elements differ"
+            return "warn", f"attested: the signer's word that this is {step.type} of {inputs}{moved}"
+        case "contradicted":
+            return "FAIL", "contradicted by the weights"
+        case "unsupported":
+            return "skip", f"unsupported: {step.type} of {inputs}"
+        case "unchecked":
+            return "skip", f"unchecked: {step.type} of {inputs}"
+
+
+def _card(report: Report) -> Area:
+    if report.statement is None:
+        return Area("card", "skip", _NOT_REACHED)
+    has_card = any(finding.code == "CARD_NOT_CHECKED" for finding in report.findings)
+    return Area("card", "skip", "declared, and not checked by this version" if has_card else "none declared")
+
+
+def _finding_lines(finding: ReportFinding) -> Iterator[str]:
+    yield f"        {finding.code}  {finding.where}".rstrip()
+    if finding.expected:
+        yield f"          expected  {finding.expected}"
+    if finding.actual:
+        yield f"          actual    {finding.actual}"
+
+
+def _hints(report: Report) -> Iterator[str]:
+    """Yield what the caller can do about what was not checked."""
+    codes = {finding.code for finding in report.findings}
+    if "ATTESTATION_MISSING" in codes:
+        yield "nothing is signed here: ask whoever published it; `attest hash` gives the root of what is there"
+    if "SIGNER_NOT_EXPECTED" in codes:
+        yield "pass `--key PUB` with the public key of whom you expect to have signed"
+    missing = [material for material in report.materials if material.status == "missing"]
+    if missing:
+        yield f"pass {' '.join(f'`--parent {material.id}=PATH`' for material in missing)}"
+    if "NO_MERGE_BACKEND" in codes:
+        yield "`pip install 'model-attest[replay]'`, or `--device cpu`"
+    if codes & {"CRITICAL_UNKNOWN", "STEP_TYPE_UNKNOWN", "PROFILE_UNKNOWN", "SIGNATURE_KIND_UNSUPPORTED"}:
+        yield "a newer version of attest may know what this one does not"
+    if "UNDECLARED_PARENTS_NOT_TESTED" in codes:
+        yield "pass `--candidate DIR` for a model that this one may be a blend with"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"

@@ -1,0 +1,98 @@
+"""`attest verify`: the whole procedure on a model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model_attest import console
+from model_attest.commands.arguments import (
+    Device,
+    DeviceOption,
+    JsonFlag,
+    ThreadsOption,
+    folder_at,
+    named_folders,
+    read_public_key,
+    weight_bytes,
+)
+from model_attest.console import Answer
+
+INCOMPLETE = 3
+
+
+def verify(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="The model folder.")],
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="PUB", help="The public key that you expect to have signed, PEM.")
+    ] = None,
+    parent: Annotated[
+        list[str] | None, typer.Option("--parent", metavar="ID=DIR", help="Where the material ID lies; repeatable.")
+    ] = None,
+    candidate: Annotated[
+        list[str] | None,
+        typer.Option("--candidate", metavar="DIR", help="A model to hold declared training against; repeatable."),
+    ] = None,
+    device: DeviceOption = Device.auto,
+    require_level: Annotated[
+        int | None,
+        typer.Option("--require-level", min=1, max=3, help="A lower level than this is exit code 3."),
+    ] = None,
+    threads: ThreadsOption = None,
+    json: JsonFlag = False,
+) -> Answer:
+    """Check a model folder against its attestation.
+
+    That is the signature, every file, every tensor, and every declared step. Merges are replayed from their parents and
+    compared bit for bit. Level 1: every byte is as your signer signed it. Level 2: and every parent is the declared
+    one. Level 3: and every step was reproduced.
+
+    \b
+    exit codes
+      0  VERIFIED: nothing failed, and everything that can be checked was
+      1  REJECTED: something is not as signed or stated
+      2  could not run: there is no verdict
+      3  INCOMPLETE: nothing failed, but something was not checked; or
+         VERIFIED below the level that `--require-level` asks for
+
+    \b
+    example
+      attest verify ./merged --key lab.pub --parent a=./a --parent b=./b
+    """
+    from model_attest.commands.report_text import report_lines
+    from model_verify.procedure import Request
+    from model_verify.procedure import verify as run_procedure
+
+    source = folder_at(folder)
+    expected_key = None if key is None else read_public_key(key)
+    parents = named_folders(parent or [])
+    candidates = [folder_at(text) for text in candidate or []]
+    notes = _key_notes(key, source.root)
+    folders = [source, *parents.values(), *candidates]
+    with console.progress("reading", lambda: weight_bytes(folders)) as advance:
+        report = run_procedure(
+            Request(
+                source=source,
+                expected_key=expected_key,
+                parents=parents,
+                candidates=candidates,
+                device=device.value,
+                threads=threads,
+                progress=advance,
+            )
+        )
+    below = require_level is not None and report.verdict == "VERIFIED" and (report.level or 0) < require_level
+    lines = report_lines(report, required_level=require_level if below else None)
+    if below:
+        notes.append(f"level {require_level} is required, this is level {report.level}: exit code {INCOMPLETE}")
+    exit_code = INCOMPLETE if below else report.exit_code
+    return Answer(lines, report.model_dump(mode="json", by_alias=True), exit_code, notes)
+
+
+def _key_notes(key: str | None, root: Path) -> list[str]:
+    """Say so where the trust comes out of the folder that is to be checked."""
+    if key is not None and Path(key).resolve().is_relative_to(root):
+        return ["warning: the key comes from the folder that it is to vouch for: get it from whom you expect to sign"]
+    return []

@@ -1,0 +1,301 @@
+"""Run a recipe: one pass over the parents, each byte read once, hashed, and blended while it is at hand.
+
+    parents     their headers give the step and the layout of the output
+    engine      `model_verify.replay` hashes the parents and computes the output, chunk by chunk, on all processors
+    stage       output, other files and step record grow in a folder beside OUT
+    placement   the finished folder is renamed to OUT
+
+Memory does not grow with the models. Spec: merge, pipeline §3.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model_attest.hashing import Progress
+from model_attest.placement import output_errors, stage_folder, sync_folder, sync_tree
+from model_attest.recipes.recipe import Parent, Recipe
+from model_attest.record import write_record
+from model_attest.resolution import ResolvedMerge, resolve
+from model_attest.shards import ShardPlan, ShardWriter, open_shards, plan_shards
+from model_verify import files, merkle
+from model_verify.digest import CheckpointRoot
+from model_verify.errors import (
+    AmbiguousWeights,
+    CallerError,
+    MalformedInput,
+    MalformedWeights,
+    OutputError,
+    RecipeInvalid,
+    SourceUnreadable,
+)
+from model_verify.models import ATTESTATION_FOLDER, Material, MaterialDigest, MergeStep, StepRecord
+from model_verify.pipeline import Blend, Copy
+from model_verify.sources.local import LocalFolder
+from model_verify.sources.source import Entry, EntryKind
+from model_verify.tensors import TensorInfo
+from model_verify.weight_sets import FolderWeights, read_weight_sets
+from model_verify.weights import read_weight_file
+
+if TYPE_CHECKING:
+    from model_verify.checkpoints import JobBoard, OpenCheckpoint
+    from model_verify.merge.backend import Backend
+    from model_verify.replay import ReplayResult
+
+DEFAULT_SHARD_BYTES = 5_000_000_000
+_COPY_BYTES = 4 << 20
+_WEIGHT_INDEX = re.compile(r".*\.(safetensors|bin|h5|msgpack)\.index(\.[^./]+)?\.json", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class MergeResult:
+    """What was merged, and where it lies."""
+
+    out: Path
+    checkpoint_root: CheckpointRoot
+    step: MergeStep
+    materials: tuple[Material, ...]
+    blended_tensors: int
+    copied_tensors: int
+    weight_files: tuple[str, ...]
+    copied_files: tuple[str, ...]
+    size_bytes: int
+    """Of the weight files."""
+    bytes_read: int
+    no_effect: tuple[str, ...]
+    """Parents whose removal would change no bit: a verifier reports PARENT_NO_EFFECT and stays below level 2."""
+    record_path: Path
+    backend: str
+
+
+@dataclass(frozen=True, slots=True)
+class _ParentModel:
+    """A parent with its weights' layout."""
+
+    parent: Parent
+    source: LocalFolder
+    weights: FolderWeights
+
+    @property
+    def node(self) -> str:
+        return f"parent {self.parent.id}"
+
+    @property
+    def infos(self) -> dict[str, TensorInfo]:
+        return {stored.info.name: stored.info for stored in self.weights.require().tensors}
+
+
+def run_merge(
+    recipe: Recipe,
+    out: Path,
+    *,
+    device: str = "auto",
+    max_shard_bytes: int = DEFAULT_SHARD_BYTES,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> MergeResult:
+    """Merge as `recipe` says and write the model to `out`, which must not exist or be an empty folder.
+
+    Writes the weights in files of up to `max_shard_bytes` of data, the other files of the parent that the recipe's
+    `copy_from` names, and the step record that `attest sign` picks up. `progress` is told the bytes read so far.
+    Whatever goes wrong, and with KeyboardInterrupt, nothing is left behind.
+
+    Raises `RecipeInvalid` where recipe and parents do not fit together; `MalformedInput` and `SourceError` for parents
+    that cannot be read; `OperationRefused` for weights that are not finite; `BackendUnavailable`; `OutputError`.
+    """
+    target = _free_target(out, recipe)
+    parents = [_read_parent(parent) for parent in recipe.parents]
+    merge = resolve(recipe, [parent.infos for parent in parents])
+    others = _other_files(recipe, parents)
+    plan = plan_shards(merge.bound.outputs.values(), max_shard_bytes=max_shard_bytes)
+    backend = _select_backend(device)
+    with output_errors(target), stage_folder(target.parent, f".{target.name}.stage-") as stage:
+        with open_shards(stage, plan) as writer:
+            result = _compute(merge, parents, writer, backend, threads, progress)
+        _copy_files(recipe, parents, others, stage)
+        step = merge.finished(_root(result, merge.step.id))
+        materials = [_material(parent, result) for parent in parents]
+        record = StepRecord(
+            document_schema="https://model-attest.github.io/step-record/v1", materials=materials, step=step
+        )
+        record_path = write_record(stage, record)
+        sync_tree(stage)
+        stage.rename(target)
+        sync_folder(target.parent)
+    return _result(out, merge, step, materials, plan, others, result, record_path.relative_to(stage), backend.name)
+
+
+def total_bytes(recipe: Recipe) -> int:
+    """Return about how many bytes a merge will read, for whoever shows progress."""
+    weights = [read_weight_sets(LocalFolder(parent.folder)).require() for parent in recipe.parents]
+    return sum(stored.info.size_bytes for weight_set in weights for stored in weight_set.tensors)
+
+
+def _free_target(out: Path, recipe: Recipe) -> Path:
+    """Return the resolved `out`, if a folder can be put there."""
+    target = out.resolve()
+    with output_errors(out):
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise OutputError(f"{out} is already there", hint="name a new or an empty folder")
+    for parent in recipe.parents:
+        if target.is_relative_to(parent.folder):
+            raise CallerError(f"{out} lies in the folder of the parent {parent.id}", hint="name another folder")
+    return target
+
+
+def _read_parent(parent: Parent) -> _ParentModel:
+    source = LocalFolder(parent.folder)
+    try:
+        weights = read_weight_sets(source)
+        weights.require()
+    except (AmbiguousWeights, MalformedWeights) as error:
+        where = f"parent {parent.id}: {error.where}".removesuffix(": ")
+        raise type(error)(error.reason, where=where, rule=error.rule) from error
+    return _ParentModel(parent, source, weights)
+
+
+def _select_backend(device: str) -> Backend:
+    from model_verify.merge.backend import select_backend
+
+    return select_backend(device)
+
+
+def _compute(
+    merge: ResolvedMerge,
+    parents: Sequence[_ParentModel],
+    writer: ShardWriter,
+    backend: Backend,
+    threads: int | None,
+    progress: Progress | None,
+) -> ReplayResult:
+    """Run the engine over the open parents; on return, none of them has changed meanwhile."""
+    from model_verify.checkpoints import JobBoard, open_checkpoint
+    from model_verify.replay import run
+
+    board = JobBoard()
+    with contextlib.ExitStack() as stack:
+        nodes: list[str] = []
+        for parent in parents:
+            tensors = {stored.info.name: stored for stored in parent.weights.require().tensors}
+            checkpoint = open_checkpoint(parent.node, parent.source, tensors, stack)
+            _check_headers(checkpoint, parent.weights)
+            board.add_checkpoint(checkpoint)
+            nodes.append(checkpoint.node)
+        _add_operations(board, merge, nodes, writer.write)
+        return run(board.jobs(), backend=backend, threads=threads, progress=progress)
+
+
+def _check_headers(checkpoint: OpenCheckpoint, weights: FolderWeights) -> None:
+    """Raise unless the files that are open now are those whose headers the plan was made from."""
+    for file in {stored.file.path: stored.file for stored in checkpoint.stored.values()}.values():
+        if read_weight_file(file) != weights.files[file.path]:
+            raise SourceUnreadable(
+                f"{file.path} changed while it was read", hint="run it again when nothing writes there"
+            )
+
+
+def _add_operations(
+    board: JobBoard, merge: ResolvedMerge, nodes: Sequence[str], sink: Callable[[TensorInfo, int, memoryview], None]
+) -> None:
+    from model_verify.replay import Computed, Term
+
+    node = merge.step.id
+    for operation in merge.bound.operations.values():
+        match operation:
+            case Blend(output, weights, normalize):
+                terms = tuple(Term(parent, weight.value) for parent, weight in zip(nodes, weights, strict=True))
+                board.add_computed(Computed(node, output, terms=terms, normalize=normalize, sink=sink))
+            case Copy(output, position):
+                board.add_computed(Computed(node, output, copy_of=nodes[position], sink=sink))
+
+
+def _root(result: ReplayResult, node: str) -> CheckpointRoot:
+    return merkle.checkpoint_root(
+        (info, merkle.tensor_root(merkle.split_leaves(leaves))) for info, leaves in result.roots_of(node)
+    )
+
+
+def _material(parent: _ParentModel, result: ReplayResult) -> Material:
+    source = parent.source
+    uri = f"{source.repository}@{source.commit}" if source.repository and source.commit else None
+    digest = MaterialDigest(checkpoint_root=_root(result, parent.node))
+    return Material(name=parent.parent.id, digest=digest, uri=uri)
+
+
+def _other_files(recipe: Recipe, parents: Sequence[_ParentModel]) -> list[str]:
+    """Return the paths that go from the parent in `copy_from` to the output: all but weights and attestations."""
+    if recipe.copy_from is None:
+        for parent in parents:
+            if found := [entry for entry in parent.source.entries() if _is_other_file(entry)]:
+                raise RecipeInvalid(
+                    f"{recipe.path}: {parent.parent.id} has files beside its weights, such as {found[0].path!r}",
+                    hint=f"say whose go with the result: `attest: {{copy_from: {parents[0].parent.id}}}`",
+                )
+        return []
+    source = next(parent.source for parent in parents if parent.parent.id == recipe.copy_from)
+    paths: list[str] = []
+    for entry in source.entries():
+        if not _is_other_file(entry):
+            continue
+        if problem := files.path_problem(entry.path):
+            raise MalformedInput(f"the path {problem}", where=f"{recipe.copy_from}: {entry.path!r}", rule="manifest §2")
+        if entry.kind is EntryKind.IRREGULAR:
+            raise SourceUnreadable(f"{recipe.copy_from}: {entry.path!r}: {entry.detail}, which cannot be copied")
+        paths.append(entry.path)
+    return paths
+
+
+def _is_other_file(entry: Entry) -> bool:
+    return not (
+        files.is_exempt(entry.path)
+        or entry.path.split("/")[0].casefold() == ATTESTATION_FOLDER
+        or files.file_class(entry.path) == "weights"
+        or _WEIGHT_INDEX.fullmatch(entry.path.casefold())
+    )
+
+
+def _copy_files(recipe: Recipe, parents: Sequence[_ParentModel], paths: Sequence[str], stage: Path) -> None:
+    if recipe.copy_from is None:
+        return
+    source = next(parent.source for parent in parents if parent.parent.id == recipe.copy_from)
+    for path in paths:
+        place = stage / path
+        with source.open(path) as file, output_errors(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with place.open("xb") as copy:
+                for offset in range(0, file.size_bytes, _COPY_BYTES):
+                    copy.write(file.read(offset, min(_COPY_BYTES, file.size_bytes - offset)))
+
+
+def _result(
+    out: Path,
+    merge: ResolvedMerge,
+    step: MergeStep,
+    materials: Sequence[Material],
+    plan: ShardPlan,
+    copied_files: Sequence[str],
+    result: ReplayResult,
+    record: Path,
+    backend: str,
+) -> MergeResult:
+    copied = sum(isinstance(operation, Copy) for operation in merge.bound.operations.values())
+    return MergeResult(
+        out=out,
+        checkpoint_root=step.output.checkpoint_root,
+        step=step,
+        materials=tuple(materials),
+        blended_tensors=len(merge.bound.operations) - copied,
+        copied_tensors=copied,
+        weight_files=tuple(shard.name for shard in plan.shards),
+        copied_files=tuple(copied_files),
+        size_bytes=plan.size_bytes,
+        bytes_read=result.bytes_read,
+        no_effect=tuple(m.name for m in materials if (step.id, f"parent {m.name}") not in result.effective),
+        record_path=out / record,
+        backend=backend,
+    )

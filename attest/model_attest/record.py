@@ -1,0 +1,105 @@
+"""Working records: `.attest/steps/NNN.json`, one step each, written as it happens and absorbed by `attest sign`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from model_attest.placement import output_errors, place_new_file
+from model_verify.canonical import dumps, loads
+from model_verify.errors import MalformedDocument, MalformedJson, SourceMissing
+from model_verify.models import Material, StepRecord
+from model_verify.sources.local import LocalFolder
+from model_verify.sources.source import EntryKind, read_whole
+from model_verify.validation import first_problem
+
+RECORD_FOLDER = Path(".attest") / "steps"
+MAX_RECORD_BYTES = 16 << 20
+
+_NAME = re.compile(r"[0-9]{3,6}\.json")
+_LAST_NUMBER = 999_999
+_MALFORMED = "STEP_RECORD_MALFORMED"
+
+
+def write_record(folder: Path, record: StepRecord) -> Path:
+    """Write `record` under the next free number of a model folder, and return its path.
+
+    Raises `OutputError`; then there is no file. Two writers at once get two numbers.
+    """
+    records = folder / RECORD_FOLDER
+    with output_errors(records):
+        records.mkdir(parents=True, exist_ok=True)
+        number = max((int(path.stem) for path in records.iterdir() if _NAME.fullmatch(path.name)), default=0)
+        while True:
+            number += 1
+            assert number <= _LAST_NUMBER
+            path = records / f"{number:03}.json"
+            try:
+                place_new_file(path, record.canonical() + b"\n")
+            except FileExistsError:
+                continue
+            return path
+
+
+def read_records(folder: Path) -> list[StepRecord]:
+    """Return the records of a model folder in the order of their numbers; none where it has none.
+
+    Raises `MalformedDocument` that names the file, and `SourceError`. A file that looks like a record and is not named
+    like one is refused: a step must not be left out because of a slip.
+    """
+    try:
+        source = LocalFolder(folder / RECORD_FOLDER)
+    except SourceMissing:
+        return []
+    names: list[str] = []
+    for entry in source.entries():
+        if entry.path.startswith(".") or not entry.path.endswith(".json"):
+            continue  # what an interrupted writer or an editor left
+        if _NAME.fullmatch(entry.path) is None or entry.kind is not EntryKind.FILE:
+            raise MalformedDocument(_MALFORMED, "not a file named like 001.json", where=_where(entry.path))
+        names.append(entry.path)
+    return [_read_record(source, name) for name in sorted(names, key=lambda name: int(name.partition(".")[0]))]
+
+
+def _read_record(source: LocalFolder, name: str) -> StepRecord:
+    try:
+        members = loads(read_whole(source, name, max_bytes=MAX_RECORD_BYTES), max_bytes=MAX_RECORD_BYTES)
+        record = StepRecord.read(members)
+    except MalformedJson as error:
+        raise MalformedDocument(_MALFORMED, error.reason, where=_where(name), rule=error.rule) from error
+    except ValidationError as error:
+        raise MalformedDocument(_MALFORMED, first_problem(error), where=_where(name)) from error
+    if record.canonical() != dumps(members):
+        # The models of a statement's parts pass over what they do not know; what is signed must not drop it silently.
+        raise MalformedDocument(_MALFORMED, "has a member that this version does not know", where=_where(name))
+    return record
+
+
+def merge_materials(records: Sequence[StepRecord]) -> list[Material]:
+    """Return the materials of all records, each once, in the order in which they are first named.
+
+    Raises `MalformedDocument` where one identifier stands for two roots or two uris.
+    """
+    merged: dict[str, Material] = {}
+    for record in records:
+        for material in record.materials:
+            known = merged.setdefault(material.name, material)
+            if known.digest != material.digest:
+                roots = [m.digest.checkpoint_root.text for m in (known, material)]
+                raise MalformedDocument(
+                    _MALFORMED, f"material {material.name} is {roots[0]} in one record and {roots[1]} in another"
+                )
+            if known.uri is None:
+                merged[material.name] = material
+            elif material.uri not in (None, known.uri):
+                raise MalformedDocument(
+                    _MALFORMED, f"material {material.name} is {known.uri} in one record and {material.uri} in another"
+                )
+    return list(merged.values())
+
+
+def _where(name: str) -> str:
+    return (RECORD_FOLDER / name).as_posix()

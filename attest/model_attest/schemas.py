@@ -1,0 +1,143 @@
+"""JSON Schemas of every document, generated from the wire models.
+
+    python -m model_attest.schemas           write schemas/v1/ of this checkout anew
+    python -m model_attest.schemas --check   exit with 1 if it would change
+
+A schema says what a document looks like; what else it must hold to is in spec/. A member that may be left out may not
+be null.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from model_verify.models import (
+    MANIFEST_PATH,
+    PIPELINE_TYPE,
+    TYPE_PREFIX,
+    Bundle,
+    Manifest,
+    MergeStep,
+    Predicate,
+    StatementHead,
+    StepHead,
+    StepRecord,
+    TrainStep,
+)
+from model_verify.report import Report
+
+FOLDER = Path(__file__).resolve().parents[2] / "schemas" / "v1"
+ID_PREFIX = TYPE_PREFIX + "schemas/v1/"
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+Document = Literal["manifest", "statement", "bundle", "step-record", "report"]
+Schema = dict[str, Any]
+
+_MODELS: Mapping[Document, type[BaseModel] | None] = {
+    "manifest": Manifest,
+    "statement": None,  # composed of several
+    "bundle": Bundle,
+    "step-record": StepRecord,
+    "report": Report,
+}
+
+
+def schema(document: Document) -> Schema:
+    """Return the JSON Schema of a kind of document."""
+    model = _MODELS[document]
+    body = _of_model(model) if model is not None else _statement()
+    return {"$schema": _DIALECT, "$id": f"{ID_PREFIX}{document}.schema.json", "title": document, **body}
+
+
+def schema_files() -> dict[str, bytes]:
+    """Return the content of every file of schemas/v1 by its name."""
+    return {
+        f"{document}.schema.json": (json.dumps(schema(document), indent=2, ensure_ascii=False) + "\n").encode("utf-8")
+        for document in _MODELS
+    }
+
+
+def _of_model(model: type[BaseModel]) -> Schema:
+    # What we write (a report) has all of its members; what others write may leave out those with a default.
+    mode: Literal["serialization", "validation"] = "serialization" if model is Report else "validation"
+    return _tidy(model.model_json_schema(by_alias=True, mode=mode), nulls=model is Report)
+
+
+def _statement() -> Schema:
+    """Return the schema of statement and predicate in one; steps of types that are not known need only a head."""
+    models: Sequence[type[BaseModel]] = (StatementHead, Predicate, MergeStep, TrainStep, StepHead)
+    _, definitions = models_json_schema([(model, "validation") for model in models], by_alias=True)
+    known: Schema = _tidy(definitions, nulls=False)["$defs"]
+    head = known.pop("StatementHead")
+    head["properties"]["predicateType"] = {"const": PIPELINE_TYPE}
+    head["properties"]["predicate"] = {"$ref": "#/$defs/Predicate"}
+    head["properties"]["subject"]["prefixItems"] = [
+        {"$ref": "#/$defs/Subject", "properties": {"name": {"const": MANIFEST_PATH}}}
+    ]
+    known["Predicate"]["properties"]["steps"]["items"] = {
+        "anyOf": [{"$ref": f"#/$defs/{name}"} for name in ("MergeStep", "TrainStep", "OtherStep")]
+    }
+    merge_here = {"type": {"const": "merge"}, "profile": {"const": "linear/f64-v1"}}
+    known["OtherStep"] = {
+        **known.pop("StepHead"),
+        "description": "A step of a type, or a merge of a profile, that this version does not know.",
+        "not": {"anyOf": [{"properties": {"type": {"const": "train"}}}, {"properties": merge_here}]},
+    }
+    return {**head, "$defs": dict(sorted(known.items()))}
+
+
+def _tidy(node: Mapping[str, Any], *, nulls: bool) -> Schema:
+    """Return a schema in plain JSON Schema: no generated titles, no OpenAPI, ECMAScript patterns, and no nulls."""
+    tidy: Schema = {}
+    for key, value in node.items():
+        match key, value:
+            case (("title" | "discriminator"), _):
+                continue
+            case "default", None:
+                continue
+            case (("properties" | "$defs"), dict()):
+                tidy[key] = {name: _tidy(member, nulls=nulls) for name, member in value.items()}
+            case "pattern", str():
+                tidy[key] = value.replace(r"\z", "$")
+            case "anyOf", list() if not nulls:
+                options = [_tidy(option, nulls=nulls) for option in value if option != {"type": "null"}]
+                tidy.update(options[0] if len(options) == 1 else {"anyOf": options})
+            case _, dict():
+                tidy[key] = _tidy(value, nulls=nulls)
+            case _, list():
+                tidy[key] = [_tidy(item, nulls=nulls) if isinstance(item, dict) else item for item in value]
+            case _:
+                tidy[key] = value
+    return tidy
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the schemas, or with `--check` exit with 1 where those on the disk are others."""
+    parser = argparse.ArgumentParser(
+        prog="python -m model_attest.schemas", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing, exit with 1 if something would change")
+    check = parser.parse_args(arguments).check
+    wanted = schema_files()
+    present = {path.name: path.read_bytes() for path in FOLDER.glob("*.schema.json")}
+    if check:
+        changed = sorted(name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name))
+        if changed:
+            raise SystemExit(f"error: {', '.join(changed)} not as the wire models have it\nhint: run `make schemas`")
+        return
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name in present.keys() - wanted.keys():
+        (FOLDER / name).unlink()
+    for name, content in wanted.items():
+        (FOLDER / name).write_bytes(content)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""Sign a model folder: inventory, statement, signature, self-check, and only then a file on the disk.
+
+    inventory   every byte is read once and hashed
+    statement   the manifest's digest, the recorded steps and the model's identity
+    bundle      the statement under the signer's key
+    self-check  all of it is read again as a verifier reads it
+    placement   the folder `attestation` appears whole, in the place of the old one
+
+Spec: manifest, statement, pipeline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from model_attest.hashing import Progress
+from model_attest.inventory import Inventory, take_inventory
+from model_attest.placement import output_errors, replace_folder, stage_folder, sync_folder, write_synced
+from model_attest.record import RECORD_FOLDER, merge_materials, read_records
+from model_attest.signers.key import KeySigner
+from model_attest.statement import build_statement, describe_model, step_members
+from model_verify import merkle
+from model_verify.digest import CheckpointRoot, FileDigest
+from model_verify.envelope import open_bundle
+from model_verify.errors import CallerError, MalformedDocument, MalformedInput, OutputError
+from model_verify.findings import Severity
+from model_verify.manifest import leaf_tensors, primary, read_manifest, set_roots
+from model_verify.models import (
+    ATTESTATION_FOLDER,
+    BUNDLE_PATH,
+    LEAVES_PATH,
+    MANIFEST_PATH,
+    PAYLOAD_TYPE,
+    Material,
+    MergeStep,
+    TrainStep,
+)
+from model_verify.pipeline import check_pipeline
+from model_verify.sources.local import LocalFolder
+from model_verify.statement import read_statement
+
+WORK_FOLDER = ".attest"
+_NO_ROOT = CheckpointRoot(bytes(32))
+
+
+@dataclass(frozen=True, slots=True)
+class SignResult:
+    """What was signed, and where it lies."""
+
+    name: str
+    manifest_digest: FileDigest
+    checkpoint_root: CheckpointRoot
+    tensor_count: int
+    file_count: int
+    size_bytes: int
+    """Of all files that the manifest lists."""
+    materials: tuple[Material, ...]
+    steps: tuple[MergeStep | TrainStep, ...]
+    other_weight_sets: tuple[str, ...]
+    """Prefixes of weight sets that no step speaks of: a verifier reports them as UNVERIFIED_WEIGHTS."""
+    signer: str
+    """The public key's hint."""
+    bundle_path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Attestation:
+    """The three files, in memory."""
+
+    manifest: bytes
+    leaves: bytes
+    bundle: bytes
+
+
+def sign_folder(
+    folder: Path,
+    signer: KeySigner,
+    *,
+    name: str | None = None,
+    version: str | None = None,
+    uri: str | None = None,
+    progress: Progress | None = None,
+) -> SignResult:
+    """Sign the model in `folder` and write `attestation/`.
+
+    The default name is the folder's; the default `uri` is that of the repository where the folder is of the Hub cache.
+    Absorbs the step records under `.attest/steps`. Whatever goes wrong, and with KeyboardInterrupt, an attestation that
+    was there stays whole, and nothing else is left behind.
+
+    Raises what `take_inventory` and `read_records` raise; `CallerError` where the recorded steps did not give these
+    weights; `MalformedDocument` where the steps are no pipeline; `OutputError` where the result cannot be written or
+    does not pass its own verification.
+    """
+    source = LocalFolder(folder)
+    records = read_records(folder)
+    materials = merge_materials(records)
+    steps = [record.step for record in records]
+    # What can be refused without reading the weights is refused before: reading them can take hours.
+    declared_root = steps[-1].output.checkpoint_root if steps else _NO_ROOT
+    _check_steps(materials, steps, declared_root)
+    name = source.root.name if name is None else name
+    uri = source.repository if uri is None else uri
+    describe_model(name, declared_root, version=version, uri=uri)
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{folder}: not writable", hint="make the folder writable, or sign a copy of it")
+    inventory = take_inventory(source, progress=progress)
+    _check_steps(materials, steps, inventory.checkpoint_root)
+    model = describe_model(name, inventory.checkpoint_root, version=version, uri=uri)
+    manifest = inventory.manifest.canonical()
+    manifest_digest = FileDigest(hashlib.sha256(manifest).digest())
+    statement = build_statement(inventory.manifest, manifest_digest, model, materials, steps)
+    attestation = _Attestation(manifest, inventory.leaves, signer.sign(statement))
+    check_attestation(attestation.manifest, attestation.leaves, attestation.bundle, signer=signer, statement=statement)
+    _write(folder, attestation)
+    return _result(folder, inventory, model.name, manifest_digest, materials, steps, signer)
+
+
+def _check_steps(materials: Sequence[Material], steps: Sequence[MergeStep | TrainStep], root: CheckpointRoot) -> None:
+    """Raise unless the recorded steps lead to the weights that are there. Spec: pipeline §1, §2."""
+    pipeline = check_pipeline(materials, [step_members(step) for step in steps], root)
+    for finding in pipeline.findings:
+        if finding.severity is not Severity.FAIL:
+            continue
+        if finding.code == "OUTPUT_NOT_SUBJECT":
+            raise CallerError(
+                f"step `{finding.where}` gave weights of root {finding.actual}, but these have {finding.expected}",
+                hint=f"the weights changed after it: record that step too, or restore them; without `{RECORD_FOLDER}` "
+                "they are signed as having no steps",
+            )
+        problem = finding.actual or "leads nowhere: no later step uses it"
+        raise MalformedDocument(finding.code, f"{finding.where}: {problem}", where=RECORD_FOLDER.as_posix())
+
+
+def check_attestation(
+    manifest_bytes: bytes, leaves: bytes, bundle: bytes, *, signer: KeySigner, statement: bytes
+) -> None:
+    """Read a finished attestation as a verifier does, V2 to V6. Raises `OutputError` where a verifier would object."""
+    try:
+        problem = _first_objection(manifest_bytes, leaves, bundle, signer, statement)
+    except MalformedInput as error:
+        raise OutputError(f"the attestation does not pass its own verification: {error}") from error
+    if problem is not None:
+        raise OutputError(f"the attestation does not pass its own verification: {problem}")
+
+
+def _first_objection(
+    manifest_bytes: bytes, leaves: bytes, bundle: bytes, signer: KeySigner, statement: bytes
+) -> str | None:
+    signed = open_bundle(bundle)
+    if not signer.public_key.verifies(signed):
+        return "the signature is not valid"
+    if signed.payload_type != PAYLOAD_TYPE or signed.payload != statement:
+        return "the bundle holds another payload"
+    stated = read_statement(signed.payload)
+    if stated.manifest_digest.raw != hashlib.sha256(manifest_bytes).digest():
+        return "the subject is not the manifest"
+    manifest = read_manifest(manifest_bytes)
+    for set_root in set_roots(manifest):
+        if set_root.written != set_root.computed:
+            return f"weight set {set_root.prefix} has another root"
+    if stated.model.checkpoint_root != primary(manifest).checkpoint_root:
+        return "the statement names another checkpoint root"
+    digests = {file.path: file.file_digest for file in manifest.files}
+    if any(digests.get(path) != digest for path, digest in stated.other_subjects.items()):
+        return "a subject is not as the manifest has it"
+    if manifest.leaves.file_digest.raw != hashlib.sha256(leaves).digest():
+        return "the leaf file is not the manifest's"
+    position = 0
+    for _, info, root in leaf_tensors(manifest):
+        end = position + merkle.LEAF_BYTES * info.chunk_count
+        if merkle.tensor_root(merkle.split_leaves(leaves[position:end])) != root:
+            return f"the leaves of {info.name!r} give another root"
+        position = end
+    return None if position == len(leaves) else "the leaf file is longer than its tensors"
+
+
+def _write(folder: Path, attestation: _Attestation) -> None:
+    """Make `attestation` the folder's attestation, whole or not at all."""
+    work = folder / WORK_FOLDER
+    with output_errors(folder):
+        try:
+            work.mkdir(exist_ok=True)
+            with stage_folder(work, "stage-") as stage:
+                staged = stage / ATTESTATION_FOLDER
+                staged.mkdir()
+                write_synced(stage / MANIFEST_PATH, attestation.manifest)
+                write_synced(stage / LEAVES_PATH, attestation.leaves)
+                write_synced(stage / BUNDLE_PATH, attestation.bundle)
+                sync_folder(staged)
+                replace_folder(staged, folder / ATTESTATION_FOLDER, stage / "replaced")
+        finally:
+            with contextlib.suppress(OSError):
+                work.rmdir()  # stays where it holds records
+
+
+def _result(
+    folder: Path,
+    inventory: Inventory,
+    name: str,
+    manifest_digest: FileDigest,
+    materials: Sequence[Material],
+    steps: Sequence[MergeStep | TrainStep],
+    signer: KeySigner,
+) -> SignResult:
+    manifest = inventory.manifest
+    return SignResult(
+        name=name,
+        manifest_digest=manifest_digest,
+        checkpoint_root=inventory.checkpoint_root,
+        tensor_count=len(primary(manifest).tensors or ()),
+        file_count=len(manifest.files),
+        size_bytes=sum(file.size_bytes for file in manifest.files),
+        materials=tuple(materials),
+        steps=tuple(steps),
+        other_weight_sets=tuple(weight_set.prefix for weight_set in manifest.weight_sets if not weight_set.primary),
+        signer=signer.public_key.hint,
+        bundle_path=folder / BUNDLE_PATH,
+    )

@@ -1,0 +1,157 @@
+"""Private keys in PEM files, and signing with one. Spec: statement §4, §5."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Literal, assert_never
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from model_attest.placement import output_errors, place_new_file
+from model_verify.envelope import PublicKey, ecdsa_hash, pre_authentication_encoding
+from model_verify.errors import CallerError, KeyUnreadable, OutputError
+from model_verify.models import (
+    PAYLOAD_TYPE,
+    Bundle,
+    Envelope,
+    EnvelopeSignature,
+    KeyMaterial,
+    PublicKeyHint,
+)
+
+KeyKind = Literal["p256", "p384", "ed25519"]
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+def generate_key(kind: KeyKind) -> PrivateKey:
+    """Return a new private key from the system's random source."""
+    match kind:
+        case "p256":
+            return ec.generate_private_key(ec.SECP256R1())
+        case "p384":
+            return ec.generate_private_key(ec.SECP384R1())
+        case "ed25519":
+            return ed25519.Ed25519PrivateKey.generate()
+        case _:
+            assert_never(kind)
+
+
+def private_pem(key: PrivateKey, password: bytes | None = None) -> bytes:
+    """Return a key as PEM PKCS8, encrypted where there is a password. Raises `CallerError` for an empty password."""
+    if password == b"":
+        raise CallerError("the password is empty", hint="leave it out to write the key unencrypted")
+    encryption: KeySerializationEncryption = NoEncryption()
+    if password is not None:
+        encryption = BestAvailableEncryption(password)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+def public_pem(key: PrivateKey) -> bytes:
+    """Return the public half of a key as a PEM SubjectPublicKeyInfo."""
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def public_path(path: Path) -> Path:
+    """Return where the public half of the key at `path` lies: `PATH.pub`."""
+    return path.with_name(path.name + ".pub")
+
+
+def write_key_pair(key: PrivateKey, path: Path, *, password: bytes | None = None) -> PublicKey:
+    """Write the private key to `path`, readable by its owner alone, and the public key to `PATH.pub`.
+
+    Returns the public key. Raises `OutputError` rather than replace a file, and where it cannot write; then neither
+    file is there.
+    """
+    pem = private_pem(key, password)
+    other = public_path(path)
+    for place in (path, other):
+        if place.exists() or place.is_symlink():
+            raise _already_there(place)
+    with output_errors(path):
+        try:
+            place_new_file(path, pem, mode=0o600)
+            try:
+                place_new_file(other, public_pem(key))
+            except BaseException:
+                path.unlink()
+                raise
+        except FileExistsError as error:
+            raise _already_there(path) from error
+    return PublicKey.from_key(key.public_key())
+
+
+def _already_there(path: Path) -> OutputError:
+    return OutputError(f"{path} is already there", hint="name another file: a key is never replaced")
+
+
+class KeySigner:
+    """Signs statements with a private key."""
+
+    def __init__(self, key: PrivateKey) -> None:
+        self._key = key
+        self.public_key = PublicKey.from_key(key.public_key())
+
+    @classmethod
+    def from_pem(cls, pem: bytes, password: bytes | None = None) -> KeySigner:
+        """Return the signer for a PEM private key; raises `KeyUnreadable`, with what to do about it."""
+        if b"-----BEGIN PUBLIC KEY-----" in pem:
+            raise KeyUnreadable("a public key cannot sign", hint="name the private key: the file without `.pub`")
+        try:
+            key = load_pem_private_key(pem, password)
+        except TypeError as error:
+            # The one thing that cryptography says with a TypeError: a password where there is none to give, or none.
+            if password is None:
+                raise KeyUnreadable("the key is encrypted", hint="give its password with `--password-file`") from error
+            raise KeyUnreadable("the key is not encrypted", hint="leave `--password-file` out") from error
+        except (ValueError, UnsupportedAlgorithm) as error:
+            if password is not None and b"ENCRYPTED" in pem:
+                raise KeyUnreadable("the password does not open the key") from error
+            raise KeyUnreadable("not a PEM private key", hint="`attest keygen --out PATH` writes one") from error
+        match key:
+            case ed25519.Ed25519PrivateKey():
+                return cls(key)
+            case ec.EllipticCurvePrivateKey(curve=ec.SECP256R1() | ec.SECP384R1()):
+                return cls(key)
+            case _:
+                raise KeyUnreadable(
+                    "the key is not ECDSA P-256, ECDSA P-384 or Ed25519", hint="`attest keygen --out PATH` writes one"
+                )
+
+    def sign(self, statement: bytes) -> bytes:
+        """Return the bundle, as canonical JSON, that carries `statement` under this key's signature.
+
+        `keyid` and the empty `tlogEntries` are there for tools that insist on them; verifiers ignore them.
+
+        Spec: statement §4.
+        """
+        message = pre_authentication_encoding(PAYLOAD_TYPE, statement)
+        if isinstance(self._key, ed25519.Ed25519PrivateKey):
+            signature = self._key.sign(message)
+        else:
+            signature = self._key.sign(message, ec.ECDSA(ecdsa_hash(self._key.curve)))
+        hint = self.public_key.hint
+        bundle = Bundle(
+            media_type="application/vnd.dev.sigstore.bundle.v0.3+json",
+            verification_material=KeyMaterial(public_key=PublicKeyHint(hint=hint), tlog_entries=[]),
+            dsse_envelope=Envelope(
+                payload=_base64(statement),
+                payload_type=PAYLOAD_TYPE,
+                signatures=[EnvelopeSignature(sig=_base64(signature), keyid=hint)],
+            ),
+        )
+        return bundle.canonical()
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

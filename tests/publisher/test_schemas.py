@@ -1,0 +1,157 @@
+"""The JSON Schemas, held against documents by the jsonschema package."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from model_attest import schemas
+from model_attest.merge import run_merge
+from model_attest.recipes import read_recipe
+from model_attest.sign import sign_folder
+from model_attest.signers.key import KeySigner, generate_key
+from model_verify.procedure import Request, verify
+from model_verify.sources.local import LocalFolder
+from tests.publisher.conftest import make_model
+
+Documents = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
+    """One real document of every kind."""
+    folder = tmp_path_factory.mktemp("schemas")
+    for seed, name in enumerate("ab"):
+        make_model(folder / name, seed=seed)
+    (folder / "recipe.yml").write_text(
+        "merge_method: linear\nmodels: [{model: a}, {model: b}]\nparameters: {weight: 0.5, normalize: false}\n"
+        "attest: {copy_from: a}\n"
+    )
+    run_merge(read_recipe(folder / "recipe.yml"), folder / "out", device="cpu")
+    signer = KeySigner(generate_key("p256"))
+    sign_folder(folder / "out", signer, name="x", version="1", uri="pkg:huggingface/a/b")
+    parents = {name: LocalFolder(folder / name) for name in "ab"}
+    report = verify(Request(LocalFolder(folder / "out"), signer.public_key, parents, device="cpu"))
+    bundle = json.loads((folder / "out" / "attestation" / "pipeline.sigstore.json").read_bytes())
+    return {
+        "manifest": json.loads((folder / "out" / "attestation" / "manifest.json").read_bytes()),
+        "bundle": bundle,
+        "statement": json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"])),
+        "step-record": json.loads((folder / "out" / ".attest" / "steps" / "001.json").read_bytes()),
+        "report": report.model_dump(mode="json", by_alias=True),
+    }
+
+
+def problems(document: str, instance: Any) -> list[str]:
+    path = schemas.FOLDER / f"{document}.schema.json"
+    return [error.message for error in Draft202012Validator(json.loads(path.read_bytes())).iter_errors(instance)]
+
+
+KINDS = ["manifest", "statement", "bundle", "step-record", "report"]
+
+
+def test_the_schemas_are_those_of_the_wire_models() -> None:
+    on_disk = {path.name: path.read_bytes() for path in schemas.FOLDER.iterdir()}
+    assert on_disk == schemas.schema_files(), "run `make schemas`"
+    assert sorted(on_disk) == sorted(f"{kind}.schema.json" for kind in KINDS)
+
+
+def test_the_check_sees_drift_and_writing_repairs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schemas, "FOLDER", tmp_path / "v1")
+    with pytest.raises(SystemExit, match=r"manifest\.schema\.json"):
+        schemas.main(["--check"])
+    schemas.main([])
+    schemas.main(["--check"])
+    (tmp_path / "v1" / "old.schema.json").write_text("{}")
+    with pytest.raises(SystemExit, match=r"old\.schema\.json"):
+        schemas.main(["--check"])
+    schemas.main([])
+    assert not (tmp_path / "v1" / "old.schema.json").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_schema_is_one_and_has_its_address(kind: str) -> None:
+    schema = json.loads((schemas.FOLDER / f"{kind}.schema.json").read_bytes())
+    Draft202012Validator.check_schema(schema)
+    assert schema["$id"] == f"https://model-attest.github.io/schemas/v1/{kind}.schema.json"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_real_documents_are_valid(documents: Documents, kind: str) -> None:
+    assert problems(kind, documents[kind]) == []
+
+
+def edited(document: Any, edit: Callable[[Any], object]) -> Any:
+    changed = copy.deepcopy(document)
+    edit(changed)
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("kind", "edit"),
+    [
+        ("manifest", lambda d: d.update(extra=1)),
+        ("manifest", lambda d: d.pop("leaves")),
+        ("manifest", lambda d: d.update(schema="https://model-attest.github.io/manifest/v2")),
+        ("manifest", lambda d: d["files"][0].update(size_bytes=-1)),
+        ("manifest", lambda d: d["files"][0].update(size_bytes=2**53)),
+        ("manifest", lambda d: d["files"][0].update(size_bytes="1")),
+        ("manifest", lambda d: d["files"][0].update(file_digest="sha256:" + "A" * 64)),
+        ("manifest", lambda d: d["files"][0].update({"class": "secret"})),
+        ("manifest", lambda d: d["weight_sets"][0].update(index=None)),
+        ("statement", lambda d: d.update(_type="https://in-toto.io/Statement/v0.1")),
+        ("statement", lambda d: d.update(predicateType="https://slsa.dev/provenance/v1")),
+        ("statement", lambda d: d["subject"].clear()),
+        ("statement", lambda d: d["subject"][0].update(name="other")),
+        ("statement", lambda d: d["subject"][0]["digest"].update(sha512="00")),
+        ("statement", lambda d: d["subject"][1]["digest"].update(sha256="00")),
+        ("statement", lambda d: d["predicate"]["model"].pop("name")),
+        ("statement", lambda d: d["predicate"]["model"].update(version=None)),
+        ("statement", lambda d: d["predicate"].pop("steps")),
+        ("statement", lambda d: d["predicate"]["resolvedDependencies"][0].update(name="-x")),
+        ("statement", lambda d: d["predicate"]["resolvedDependencies"][0]["digest"].update(sha256="0" * 64)),
+        ("statement", lambda d: d["predicate"]["steps"][0].pop("operations")),
+        ("statement", lambda d: d["predicate"]["steps"][0].pop("profile")),
+        ("statement", lambda d: d["predicate"]["steps"][0].update(inputs=[])),
+        ("statement", lambda d: d["predicate"]["steps"][0]["operations"][0].pop("normalize")),
+        ("statement", lambda d: d["predicate"]["steps"][0]["operations"][0].update(dtype="F64")),
+        ("statement", lambda d: d["predicate"]["steps"][0].update(type="train")),
+        ("bundle", lambda d: d.update(mediaType="application/vnd.dev.sigstore.bundle.v0.2+json")),
+        ("bundle", lambda d: d["dsseEnvelope"]["signatures"].append(d["dsseEnvelope"]["signatures"][0])),
+        ("bundle", lambda d: d["dsseEnvelope"]["signatures"].clear()),
+        ("bundle", lambda d: d["verificationMaterial"].update(certificate={})),
+        ("bundle", lambda d: d["verificationMaterial"]["tlogEntries"].append({})),
+        ("step-record", lambda d: d.update(extra=1)),
+        ("step-record", lambda d: d["step"].update(type="magic")),
+        ("report", lambda d: d.update(verdict="FINE")),
+        ("report", lambda d: d.update(level=4)),
+        ("report", lambda d: d.pop("level")),
+    ],
+)
+def test_bad_documents_are_invalid(documents: Documents, kind: str, edit: Callable[[Any], object]) -> None:
+    assert problems(kind, edited(documents[kind], edit)) != []
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda d: d["predicate"].update(later="x"),
+        lambda d: d["predicate"].update(card={"text": "x"}),
+        lambda d: d["predicate"]["steps"][0].update(type="distil", profile="linear/f64-v1", operations=1),
+        lambda d: d["predicate"]["steps"][0].update(profile="ties/v1", operations=[{"op": "ties"}]),
+        lambda d: d["predicate"]["steps"][0].update(type="train", trainable=["x"], parameters={"lr": "1e-5"}),
+        lambda d: d["predicate"].update(steps=[], resolvedDependencies=[]),
+        lambda d: d["subject"].__delitem__(1),
+    ],
+)
+def test_what_a_verifier_passes_over_or_does_not_know_is_valid(
+    documents: Documents, edit: Callable[[Any], object]
+) -> None:
+    assert problems("statement", edited(documents["statement"], edit)) == []
