@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 from model_verify.findings import REASONS
-
 from tests.vectors.vector import ROOT
 
 SPEC = Path(__file__).parents[2] / "spec"

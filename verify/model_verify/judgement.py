@@ -20,7 +20,7 @@ from model_verify.merge.backend import CheckedBackend, select_backend
 from model_verify.models import Manifest, Material, MergeStep, TrainStep
 from model_verify.pipeline import Blend, BoundMerge, Pipeline, Step, bind_merge, output_root
 from model_verify.replay import Computed, ReplayResult, Term, run
-from model_verify.report import ReportCoverage, ReportMaterial, ReportStep, StepVerdict
+from model_verify.report import ReportCandidate, ReportCoverage, ReportMaterial, ReportStep, StepVerdict
 from model_verify.sources.source import Source
 from model_verify.tensors import CHUNK_BYTES, TensorInfo
 from model_verify.training import TrainingTrial, judge_training, plan_training
@@ -54,8 +54,11 @@ class Case:
 class Judgement:
     findings: list[Finding] = field(default_factory=list)
     materials: list[ReportMaterial] = field(default_factory=list)
+    candidates: list[ReportCandidate] = field(default_factory=list)
     steps: list[ReportStep] = field(default_factory=list)
     coverage: ReportCoverage | None = None
+    every_tensor_hashed: bool = False
+    """Of all safetensors sets: the data of each signed tensor were read, under the dtype and shape that were signed."""
     device: str | None = None
     bytes_read: int = 0
 
@@ -103,6 +106,9 @@ class _Judge:
         self.out.device = self.backend.name if self.backend else None
         self.compare_subject(result)
         self.compare_materials(result)
+        for label, candidate in candidates.items():
+            root = _checkpoint_root(result, candidate.node)
+            self.out.candidates.append(ReportCandidate(label=label, root=root))
         for step in self.case.pipeline.steps:
             self.judge_step(step, result)
         self.out.coverage = self.cover(result)
@@ -208,13 +214,17 @@ class _Judge:
         main = primary(self.case.manifest).prefix
         place = 0
         found: list[Finding] = []
+        self.out.every_tensor_hashed = True
         for prefix, info, signed_root in leaf_tensors(self.case.manifest):
             size = merkle.LEAF_BYTES * info.chunk_count
             signed = None if self.case.signed_leaves is None else self.case.signed_leaves[place : place + size]
             place += size
             node = SUBJECT if prefix == main else f"set:{prefix}"
             there = result.tensors.get((node, info.name))
-            if there is None or _root(there.leaves) == signed_root:
+            if there is None or there.info != info:
+                self.out.every_tensor_hashed = False
+                continue
+            if _root(there.leaves) == signed_root:
                 continue
             path = self.case.tensors[prefix][info.name].path
             details = self.replayed_difference(info.name, signed_root, result) or _chunks(there.leaves, signed)

@@ -248,7 +248,7 @@ class _Procedure:
             judged.steps,
             judged.materials,
             expected_signer=self.signature_holds,
-            everything_ran=self.everything_ran,
+            everything_ran=self.everything_ran and judged.every_tensor_hashed,
         )
         return Report(
             reference=self.source.label,
@@ -262,6 +262,7 @@ class _Procedure:
             statement=self.describe_model(),
             files=self.describe_files(),
             materials=judged.materials,
+            candidates=judged.candidates,
             steps=judged.steps,
             findings=[report_finding(finding) for finding in self.findings],
             coverage=judged.coverage,

@@ -52,6 +52,13 @@ class ReportMaterial(Wire):
     origin: Literal["unknown"] = "unknown"
 
 
+class ReportCandidate(Wire):
+    """A model that the caller gave to hold declared training against, by its label in `trials`."""
+
+    label: str
+    root: WireCheckpointRoot
+
+
 class ReportTrial(Wire):
     """A blend that a train step's output was held against."""
 
@@ -129,6 +136,7 @@ class Report(Wire):
     roots: ReportRoots | None
     statement: ReportModel | None
     materials: list[ReportMaterial]
+    candidates: list[ReportCandidate]
     steps: list[ReportStep]
     files: ReportFiles | None
     findings: list[ReportFinding]
