@@ -115,6 +115,12 @@ def _write_answer(text: str) -> None:
         raise OutputError(f"the answer could not be written: {error.strerror}") from error
 
 
+def flush() -> None:
+    """Let go of what others, such as the help, have printed and left in a buffer."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()
+
+
 def silence_stdout() -> None:
     """Let what is still buffered go nowhere, so that the interpreter does not complain of it when it ends."""
     with contextlib.suppress(OSError, ValueError):

@@ -25,8 +25,8 @@ from model_verify.replay import Computed, ReplayResult, run
 from model_verify.sources.local import LocalFolder
 from model_verify.sources.source import Source, read_whole
 from model_verify.tensors import CHUNK_BYTES, TensorInfo
-from model_verify.weight_sets import SAFETENSORS, WeightSet, read_weight_sets
-from model_verify.weights import StoredTensor, read_weight_file
+from model_verify.weight_sets import SAFETENSORS, FolderWeights, WeightSet, read_weight_sets
+from model_verify.weights import StoredTensor, WeightFile, read_weight_file
 
 INDEX_SUFFIX = ".json"
 
@@ -39,6 +39,7 @@ class Weights:
     source: Source
     files: tuple[str, ...]
     tensors: Mapping[str, StoredTensor]
+    weight_files: Mapping[str, WeightFile]
     other_sets: tuple[str, ...]
 
     @property
@@ -91,7 +92,7 @@ def open_weights(text: str) -> Weights:
     if path.is_dir():
         source = LocalFolder(path)
         found = read_weight_sets(source)
-        return _of_set(text, source, found.require(), found.sets)
+        return _of_set(text, source, found.require(), found)
     if not path.exists():
         raise SourceMissing(f"{text} does not exist")
     if is_safetensors(path.name):
@@ -100,7 +101,7 @@ def open_weights(text: str) -> Weights:
         with source.open(target.name) as file:
             weight_file = read_weight_file(file)
         tensors = {stored.info.name: stored for stored in weight_file.tensors}
-        return Weights(text, source, (target.name,), tensors, ())
+        return Weights(text, source, (target.name,), tensors, {target.name: weight_file}, ())
     if path.name.endswith(INDEX_SUFFIX):
         source = LocalFolder(path.parent)
         found = read_weight_sets(source)
@@ -108,18 +109,18 @@ def open_weights(text: str) -> Weights:
             raise problem.error
         for weight_set in found.sets:
             if weight_set.index == path.name:
-                return _of_set(text, source, weight_set, found.sets)
+                return _of_set(text, source, weight_set, found)
     raise CallerError(
         f"{text} is no folder, no safetensors file and no index of safetensors files",
         hint="name a model folder, `model.safetensors` or `model.safetensors.index.json`",
     )
 
 
-def _of_set(label: str, source: Source, weight_set: WeightSet, all_sets: Sequence[WeightSet]) -> Weights:
-    others = tuple(other.prefix for other in all_sets if other is not weight_set)
+def _of_set(label: str, source: Source, weight_set: WeightSet, found: FolderWeights) -> Weights:
+    others = tuple(other.prefix for other in found.sets if other is not weight_set)
     tensors = {stored.info.name: stored for stored in weight_set.tensors}
     assert weight_set.format == SAFETENSORS
-    return Weights(label, source, weight_set.files, tensors, others)
+    return Weights(label, source, weight_set.files, tensors, found.files, others)
 
 
 def read_weights(
@@ -133,7 +134,8 @@ def read_weights(
     with ExitStack() as stack:
         board = JobBoard()
         opened = [
-            open_checkpoint(node, side.source, side.tensors, stack) for node, side in zip(nodes, sides, strict=True)
+            open_checkpoint(node, side.source, side.tensors, side.weight_files, stack)
+            for node, side in zip(nodes, sides, strict=True)
         ]
         for checkpoint in opened:
             board.add_checkpoint(checkpoint)

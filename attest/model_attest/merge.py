@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,15 +35,13 @@ from model_verify.errors import (
     SourceUnreadable,
 )
 from model_verify.models import ATTESTATION_FOLDER, Material, MaterialDigest, MergeStep, StepRecord
-from model_verify.pipeline import Blend, Copy
+from model_verify.pipeline import Copy
 from model_verify.sources.local import LocalFolder
 from model_verify.sources.source import Entry, EntryKind
 from model_verify.tensors import TensorInfo
 from model_verify.weight_sets import FolderWeights, read_weight_sets
-from model_verify.weights import read_weight_file
 
 if TYPE_CHECKING:
-    from model_verify.checkpoints import JobBoard, OpenCheckpoint
     from model_verify.merge.backend import Backend
     from model_verify.replay import ReplayResult
 
@@ -179,39 +177,14 @@ def _compute(
 
     board = JobBoard()
     with contextlib.ExitStack() as stack:
-        nodes: list[str] = []
+        inputs: list[tuple[str, Mapping[str, TensorInfo]]] = []
         for parent in parents:
             tensors = {stored.info.name: stored for stored in parent.weights.require().tensors}
-            checkpoint = open_checkpoint(parent.node, parent.source, tensors, stack)
-            _check_headers(checkpoint, parent.weights)
+            checkpoint = open_checkpoint(parent.node, parent.source, tensors, parent.weights.files, stack)
             board.add_checkpoint(checkpoint)
-            nodes.append(checkpoint.node)
-        _add_operations(board, merge, nodes, writer.write)
+            inputs.append((checkpoint.node, checkpoint.infos))
+        board.add_merge(merge.step.id, merge.bound, inputs, sink=writer.write)
         return run(board.jobs(), backend=backend, threads=threads, progress=progress)
-
-
-def _check_headers(checkpoint: OpenCheckpoint, weights: FolderWeights) -> None:
-    """Raise unless the files that are open now are those whose headers the plan was made from."""
-    for file in {stored.file.path: stored.file for stored in checkpoint.stored.values()}.values():
-        if read_weight_file(file) != weights.files[file.path]:
-            raise SourceUnreadable(
-                f"{file.path} changed while it was read", hint="run it again when nothing writes there"
-            )
-
-
-def _add_operations(
-    board: JobBoard, merge: ResolvedMerge, nodes: Sequence[str], sink: Callable[[TensorInfo, int, memoryview], None]
-) -> None:
-    from model_verify.replay import Computed, Term
-
-    node = merge.step.id
-    for operation in merge.bound.operations.values():
-        match operation:
-            case Blend(output, weights, normalize):
-                terms = tuple(Term(parent, weight.value) for parent, weight in zip(nodes, weights, strict=True))
-                board.add_computed(Computed(node, output, terms=terms, normalize=normalize, sink=sink))
-            case Copy(output, position):
-                board.add_computed(Computed(node, output, copy_of=nodes[position], sink=sink))
 
 
 def _root(result: ReplayResult, node: str) -> CheckpointRoot:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,8 +66,8 @@ def test_hostile_tensor_names_do_not_reach_the_terminal(attest: Attest, hostile:
     run = attest("diff", hostile, other)
     assert SHOWN in run.out
     assert attest("diff", hostile, other, "--json").document["tensors"][0]["name"] == HOSTILE
-    for run in (attest("hash", hostile, "--tensors"), run):
-        assert not any(c in run.out for c in "\x1b\r\u202e")
+    for shown in (run, attest("hash", hostile, "--tensors")):
+        assert not any(c in shown.out for c in "\x1b\r\u202e")
 
 
 def test_hostile_names_in_findings_do_not_reach_the_terminal(attest: Attest, made: Workplace, hostile: Path) -> None:
@@ -80,11 +81,13 @@ def test_hostile_names_in_findings_do_not_reach_the_terminal(attest: Attest, mad
     assert r"x\x1b[1m\u202ey" in run.out
     inspected = attest("inspect", hostile)
     assert r"x\x1b[1m\u202ey" in inspected.out
-    for run in (run, inspected):
-        assert not any(c in run.out + run.err for c in "\x1b\r\x07\u202e")
+    for shown in (run, inspected):
+        assert not any(c in shown.out + shown.err for c in "\x1b\r\x07\u202e")
 
 
-def test_file_names_that_are_no_unicode_are_shown_and_in_the_json(attest: Attest, made: Workplace, merged: Path) -> None:
+def test_file_names_that_are_no_unicode_are_shown_and_in_the_json(
+    attest: Attest, made: Workplace, merged: Path
+) -> None:
     (merged / "bad\udcff.txt").write_text("")
     run = attest("verify", merged, *made.key, *made.parents)
     assert run.code == 1
@@ -262,3 +265,19 @@ def test_inspect_of_what_is_no_bundle_is_an_error_with_the_place(
 def test_bfloat16_of_the_tests_is_finite() -> None:
     high_bytes = bfloat16(10_000, 1)[1::2]
     assert max(byte & 0x7F for byte in high_bytes) < 0x7F
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_demo_gives_its_lines_as_they_come_and_its_exit_code(
+    attest: Attest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int
+) -> None:
+    def play(out: Path | None, *, seed: int | None, write: Callable[[str], None]) -> int:
+        write(f"{out} {seed}")
+        write("a\x1bb")
+        return code
+
+    monkeypatch.setattr("model_attest.demo.run_demo", play)
+    run = attest("demo", "--out", tmp_path, "--seed", "7")
+    assert (run.code, run.out) == (code, f"{tmp_path} 7\na\\x1bb\n")
+    document = attest("demo", "--json").document
+    assert document == {"as_expected": code == 0, "lines": ["None None", "a\x1bb"]}

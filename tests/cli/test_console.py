@@ -109,7 +109,8 @@ def test_a_missing_stdout_is_an_error_and_not_a_success(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (123_456_789, "123 MB"), (2e15, "2000.0 TB")]
+    ("size", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (123_456_789, "123 MB"), (2e15, "2000.0 TB")],
 )
 def test_sizes_are_decimal(size: float, text: str) -> None:
     assert console.size_text(size) == text

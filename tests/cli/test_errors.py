@@ -1,4 +1,4 @@
-"""Whatever goes wrong: exit code 2, one line that says what, and nothing on stdout. The fixture rules tracebacks out."""
+"""Whatever goes wrong: exit code 2, a line that says what, nothing on stdout. The fixture rules tracebacks out."""
 
 from __future__ import annotations
 

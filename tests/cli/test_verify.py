@@ -198,6 +198,12 @@ def test_a_line_is_ok_only_for_what_was_checked(vector: Vector, tmp_path: Path) 
         assert (area.status == "FAIL") == ("fail" in severities) or area.name.startswith("step ")
     signed = report.signer is not None and report.signer.expected
     assert (by_name["signature"].status == "ok") == signed
+    bare = {area.name: area.status for area in areas(report.model_copy(update={"findings": []}))}
+    assert (bare["signature"] == "ok") == signed
+    for material in report.materials:
+        assert (bare[f"material {material.id}"] == "ok") == (material.status == "matched")
+    for step in report.steps:
+        assert (bare[f"step {step.id}"] == "ok") == (step.verdict == "reproduced")
     if report.verdict == "VERIFIED":
         assert by_name["signature"].status == by_name["manifest"].status == "ok"
         assert "FAIL" not in {area.status for area in listed}
@@ -209,6 +215,17 @@ def test_a_line_is_ok_only_for_what_was_checked(vector: Vector, tmp_path: Path) 
     assert lines[0].startswith(report.verdict)
     for finding in report.findings:
         assert f"        {finding.code}  {finding.where}".rstrip() in lines
+
+
+def test_a_training_shows_the_blends_that_it_was_held_against(tmp_path: Path) -> None:
+    """Near 0.6 and 0.4, as the vector was made, and not equal to any such blend."""
+    vector = next(vector for vector in load("verify") if vector.name == "train-nearly-blend")
+    lines = report_lines(report_of(vector, tmp_path / "vector"))
+    assert lines[0].startswith("VERIFIED level 2  ")
+    (tried,) = [line.strip() for line in lines if "candidate 1, and" in line]
+    assert tried.startswith("nearest to 0.6")
+    assert any(line.startswith("held against: candidate 1, sha256:") for line in lines)
+    assert any(line.startswith("  warn  step train  attested: the signer's word") for line in lines)
 
 
 def test_every_reason_code_has_a_line_to_stand_under(attest: Attest, made: Workplace) -> None:

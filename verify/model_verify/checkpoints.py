@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from model_verify.replay import Computed, Hypothesis, Movement, Stored, TensorJob
-from model_verify.sources.source import Source
+from model_verify.errors import SourceChanged
+from model_verify.pipeline import Blend, BoundMerge
+from model_verify.replay import Computed, Hypothesis, Movement, Sink, Stored, TensorJob, Term
+from model_verify.sources.source import File, Source
 from model_verify.tensors import DTYPE_BITS, TensorInfo
-from model_verify.weights import StoredTensor
+from model_verify.weights import StoredTensor, WeightFile, read_weight_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +26,24 @@ class OpenCheckpoint:
         return {name: stored.info for name, stored in self.stored.items()}
 
 
-def open_checkpoint(node: str, source: Source, tensors: Mapping[str, StoredTensor], stack: ExitStack) -> OpenCheckpoint:
-    """Return a checkpoint whose files stay open until `stack` closes, which checks that none of them changed."""
-    files = {path: stack.enter_context(source.open(path)) for path in sorted({t.path for t in tensors.values()})}
+def open_checkpoint(
+    node: str,
+    source: Source,
+    tensors: Mapping[str, StoredTensor],
+    weight_files: Mapping[str, WeightFile],
+    stack: ExitStack,
+) -> OpenCheckpoint:
+    """Return a checkpoint whose files stay open until `stack` closes, which checks that none of them changed.
+
+    `weight_files` are what was read of the same files before. Raises `SourceChanged` unless the files that are open now
+    have those headers: data must not be read from one file by the offsets of another.
+    """
+    files: dict[str, File] = {}
+    for path in sorted({tensor.path for tensor in tensors.values()}):
+        files[path] = stack.enter_context(source.open(path))
+        if read_weight_file(files[path]) != weight_files[path]:
+            hint = "run it again when nothing writes there"
+            raise SourceChanged(f"{source.label}: {path} changed while it was read", hint=hint)
     return OpenCheckpoint(node, {name: Stored(node, t.info, files[t.path], t.offset) for name, t in tensors.items()})
 
 
@@ -58,6 +75,31 @@ class JobBoard:
 
     def add_computed(self, computed: Computed) -> None:
         self._bench(computed.info).computed.append(computed)
+
+    def add_merge(
+        self,
+        node: str,
+        bound: BoundMerge,
+        inputs: Sequence[tuple[str, Mapping[str, TensorInfo]]],
+        *,
+        compare_with: OpenCheckpoint | None = None,
+        sink: Sink | None = None,
+    ) -> None:
+        """Add every operation of a merge step: its output is `node`; `inputs` are nodes and their tensors, in order.
+
+        What is computed is compared with the tensors of `compare_with` that have the same name, dtype and shape.
+        """
+        for name, operation in bound.operations.items():
+            there = compare_with.stored.get(name) if compare_with is not None else None
+            expected = there.node if there is not None and there.info == operation.output else None
+            if isinstance(operation, Blend):
+                terms = tuple(Term(n, w.value) for (n, _), w in zip(inputs, operation.weights, strict=True))
+                computed = Computed(node, operation.output, terms, operation.normalize)
+            else:
+                copied, _ = inputs[operation.position]
+                rivals = tuple(n for n, tensors in inputs if n != copied and tensors.get(name) == operation.output)
+                computed = Computed(node, operation.output, copy_of=copied, rivals=rivals)
+            self.add_computed(replace(computed, compare_with=expected, sink=sink))
 
     def add_movement(self, info: TensorInfo, movement: Movement) -> None:
         self._bench(info).movements.append(movement)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -75,3 +76,14 @@ class Finding:
     @property
     def clause(self) -> str:
         return f"verification {REASONS[self.code][1]}"
+
+
+def limited(findings: Iterable[Finding], most: int = 20) -> list[Finding]:
+    """Return the first findings of each code, and one more that counts the rest. Spec: verification §2."""
+    kept: list[Finding] = []
+    counts: dict[str, int] = {}
+    for finding in findings:
+        counts[finding.code] = counts.get(finding.code, 0) + 1
+        if counts[finding.code] <= most:
+            kept.append(finding)
+    return kept + [Finding(code, f"{count - most} more") for code, count in counts.items() if count > most]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 
 from model_verify import files
 from model_verify.digest import FileDigest
-from model_verify.findings import Finding
+from model_verify.findings import Finding, limited
 from model_verify.manifest import info, primary
 from model_verify.models import Manifest, ManifestFile, ManifestWeightSet
 from model_verify.sources.source import Entry, EntryKind, Source, read_whole
@@ -29,6 +30,7 @@ class FolderCheck:
     findings: list[Finding] = field(default_factory=list)
     tensors: dict[str, dict[str, StoredTensor]] = field(default_factory=dict)
     """By set prefix and tensor name: what is there under the name, dtype and shape that were signed."""
+    weight_files: Mapping[str, WeightFile] = field(default_factory=dict)
     files_hashed: int = 0
     bytes_hashed: int = 0
 
@@ -39,15 +41,23 @@ def check_folder(source: Source, manifest: Manifest) -> FolderCheck:
     entries = source.entries()
     present = {entry.path: entry for entry in entries if entry.kind is EntryKind.FILE}
     listed = {file.path: file for file in manifest.files}
-    check.findings += _listing(source, entries, listed)
+    check.findings += limited(_listing(source, entries, listed))
     plain = [file for path, file in listed.items() if path in present and not files.is_safetensors(path)]
+    interrupted = threading.Event()
     with ThreadPoolExecutor() as pool:
-        check.findings += [found for found in pool.map(lambda file: _content(source, file), plain) if found is not None]
+        try:
+            contents = pool.map(lambda file: _content(source, file, interrupted), plain)
+            check.findings += limited(found for found in contents if found is not None)
+        except BaseException:
+            interrupted.set()  # leaving waits for the threads, and a file can take minutes
+            raise
     check.files_hashed = len(plain)
     check.bytes_hashed = sum(present[file.path].size_bytes for file in plain)
-    check.findings += _redirections(source, present, primary(manifest))
-    check.findings += _unverified(manifest)
-    check.findings += _weights(read_weight_sets(source), present, manifest, check)
+    check.findings += limited(_redirections(source, present, primary(manifest)))
+    check.findings += limited(_unverified(manifest))
+    weights = read_weight_sets(source)
+    check.weight_files = weights.files
+    check.findings += limited(_weights(weights, present, manifest, check))
     return check
 
 
@@ -78,13 +88,13 @@ def _is_lfs_only(source: Source, entry: Entry) -> bool:
 
 
 def _differing(path: str, code: str, expected: str, actual: str) -> Finding:
-    return Finding(
-        "DOCUMENTATION_CHANGED" if files.file_class(path) == "documentation" else code, path, expected, actual
-    )
+    # Beside an attestation nothing is documentation. Spec: manifest §4.1.
+    is_documentation = files.file_class(path) == "documentation" and not files.is_reserved(path)
+    return Finding("DOCUMENTATION_CHANGED" if is_documentation else code, path, expected, actual)
 
 
-def _content(source: Source, file: ManifestFile) -> Finding | None:
-    """Return how a file's bytes differ from the manifest's, reading them once."""
+def _content(source: Source, file: ManifestFile, interrupted: threading.Event) -> Finding | None:
+    """Return how a file's bytes differ from the manifest's, reading them once; nothing that counts if interrupted."""
     buffer = bytearray(_BLOCK_BYTES)
     state = hashlib.sha256()
     with source.open(file.path) as opened:
@@ -92,6 +102,8 @@ def _content(source: Source, file: ManifestFile) -> Finding | None:
             sizes = (f"{file.size_bytes} bytes", f"{opened.size_bytes} bytes")
             return _differing(file.path, "FILE_MISMATCH", *sizes)
         for offset in range(0, opened.size_bytes, _BLOCK_BYTES):
+            if interrupted.is_set():
+                return None
             view = memoryview(buffer)[: min(_BLOCK_BYTES, opened.size_bytes - offset)]
             opened.read_into(view, offset)
             state.update(view)
@@ -107,10 +119,10 @@ def _redirections(source: Source, present: Mapping[str, Entry], weights: Manifes
         config = _members(source, path)
         named = config.get("transformers_weights")
         folder = path[: -len("config.json")]
-        if named is not None and (not isinstance(named, str) or folder + named not in weights.files):
+        # One shard of a set would load alone, without the others.
+        if named is not None and (not isinstance(named, str) or [folder + named] != weights.files):
             yield Finding("WEIGHTS_REDIRECTED", path, ", ".join(weights.files)[:200], json.dumps(named)[:200])
-        yield from _remote_code(path, config)
-    for path in sorted(path for path in present if path.rsplit("/", 1)[-1] == "tokenizer_config.json"):
+    for path in sorted(path for path in present if path.endswith("config.json")):
         yield from _remote_code(path, _members(source, path))
     if "adapter_config.json" in present:
         base = json.dumps(_members(source, "adapter_config.json").get("base_model_name_or_path"))[:200]
@@ -135,12 +147,19 @@ def _members(source: Source, path: str) -> dict[str, Any]:
 
 
 def _remote_code(path: str, config: Mapping[str, Any]) -> Iterator[Finding]:
-    mapped = config.get("auto_map")
-    values = list(mapped.values()) if isinstance(mapped, dict) else [mapped]
-    for value in values:
-        for name in value if isinstance(value, list) else [value]:
-            if isinstance(name, str) and "--" in name:
-                yield Finding("CODE_ELSEWHERE", path, "code in this folder", json.dumps(name)[:200])
+    """Yield the code of other repositories that a configuration names, in those of its parts (`text_config`) too."""
+    elsewhere: set[str] = set()
+    pending: list[tuple[Any, bool]] = [(config, False)]
+    while pending:
+        value, is_mapped = pending.pop()
+        if isinstance(value, dict):
+            pending += [(member, is_mapped or name == "auto_map") for name, member in value.items()]
+        elif isinstance(value, list):
+            pending += [(item, is_mapped) for item in value]
+        elif is_mapped and isinstance(value, str) and "--" in value:
+            elsewhere.add(value)
+    for name in sorted(elsewhere):
+        yield Finding("CODE_ELSEWHERE", path, "code in this folder", json.dumps(name)[:200])
 
 
 def _unverified(manifest: Manifest) -> Iterator[Finding]:

@@ -14,18 +14,18 @@ from model_verify import merkle
 from model_verify.checkpoints import JobBoard, OpenCheckpoint, open_checkpoint
 from model_verify.digest import CheckpointRoot, TensorRoot
 from model_verify.errors import BackendUnavailable, MalformedInput
-from model_verify.findings import Finding, Severity
+from model_verify.findings import Finding, Severity, limited
 from model_verify.manifest import infos, leaf_tensors, primary
 from model_verify.merge.backend import CheckedBackend, select_backend
 from model_verify.models import Manifest, Material, MergeStep, TrainStep
-from model_verify.pipeline import Blend, BoundMerge, Pipeline, Step, bind_merge, output_root
-from model_verify.replay import Computed, ReplayResult, Term, run
+from model_verify.pipeline import BoundMerge, Pipeline, Step, bind_merge, output_root
+from model_verify.replay import ReplayResult, run
 from model_verify.report import ReportCandidate, ReportCoverage, ReportMaterial, ReportStep, StepVerdict
 from model_verify.sources.source import Source
 from model_verify.tensors import CHUNK_BYTES, TensorInfo
 from model_verify.training import TrainingTrial, judge_training, plan_training
 from model_verify.weight_sets import read_weight_sets
-from model_verify.weights import StoredTensor
+from model_verify.weights import StoredTensor, WeightFile
 
 SUBJECT = "subject"
 
@@ -41,6 +41,7 @@ class Case:
     pipeline: Pipeline
     tensors: Mapping[str, Mapping[str, StoredTensor]]
     """By set prefix: tensors that are there as signed, data not yet read."""
+    weight_files: Mapping[str, WeightFile]
     folder_is_as_signed: bool
     signed_leaves: memoryview | None
     parents: Mapping[str, Source]
@@ -120,7 +121,7 @@ class _Judge:
         main = primary(self.case.manifest).prefix
         for prefix, tensors in self.case.tensors.items():
             node = SUBJECT if prefix == main else f"set:{prefix}"
-            self.sets[prefix] = open_checkpoint(node, self.case.source, tensors, self.stack)
+            self.sets[prefix] = open_checkpoint(node, self.case.source, tensors, self.case.weight_files, self.stack)
             self.board.add_checkpoint(self.sets[prefix])
 
     def open_materials(self) -> None:
@@ -136,12 +137,13 @@ class _Judge:
 
     def open_material(self, name: str, source: Source) -> None:
         try:
-            weights = read_weight_sets(source).require()
+            weights = read_weight_sets(source)
+            tensors = _by_name(weights.require().tensors)
         except MalformedInput as error:
             self.material_status[name] = "malformed"
             self.out.findings.append(Finding("MATERIAL_MALFORMED", name, error.rule, str(error)))
             return
-        checkpoint = open_checkpoint(f"material:{name}", source, _by_name(weights.tensors), self.stack)
+        checkpoint = open_checkpoint(f"material:{name}", source, tensors, weights.files, self.stack)
         self.materials[name] = checkpoint
         self.board.add_checkpoint(checkpoint)
         self.nodes[name] = (checkpoint.node, checkpoint.infos)
@@ -151,8 +153,9 @@ class _Judge:
         opened: dict[str, OpenCheckpoint] = {}
         if self.runs_steps and any(isinstance(step, TrainStep) for step in self.case.pipeline.steps):
             for position, source in enumerate(self.case.candidates, start=1):
-                tensors = _by_name(read_weight_sets(source).require().tensors)
-                checkpoint = open_checkpoint(f"candidate:{position}", source, tensors, self.stack)
+                weights = read_weight_sets(source)
+                tensors = _by_name(weights.require().tensors)
+                checkpoint = open_checkpoint(f"candidate:{position}", source, tensors, weights.files, self.stack)
                 opened[f"candidate {position}"] = checkpoint
                 self.board.add_checkpoint(checkpoint)
         return opened
@@ -194,18 +197,8 @@ class _Judge:
         if bound.findings:
             return
         node = f"step:{step.id}"
-        there = self.sets[primary(self.case.manifest).prefix].stored if is_subject else {}
-        for name, operation in bound.operations.items():
-            comparable = name in there and there[name].info == operation.output
-            compare_with = SUBJECT if comparable else None
-            if isinstance(operation, Blend):
-                terms = tuple(Term(n, w.value) for (n, _), w in zip(inputs, operation.weights, strict=True))
-                computed = Computed(node, operation.output, terms, operation.normalize, compare_with=compare_with)
-            else:
-                copied = inputs[operation.position][0]
-                rivals = tuple(n for n, tensors in inputs if n != copied and tensors.get(name) == operation.output)
-                computed = Computed(node, operation.output, copy_of=copied, rivals=rivals, compare_with=compare_with)
-            self.board.add_computed(computed)
+        subject = self.sets[primary(self.case.manifest).prefix] if is_subject else None
+        self.board.add_merge(node, bound, inputs, compare_with=subject)
         self.nodes[step.id] = (node, bound.outputs)
 
     # V8, V10: roots.
@@ -350,17 +343,6 @@ class _Judge:
             bytes_hashed=sum(info.size_bytes for info in hashed),
             bytes_reproduced=sum(info.size_bytes for info in again),
         )
-
-
-def limited(findings: Sequence[Finding], most: int = 20) -> list[Finding]:
-    """Return the first findings of each code, and one more that counts the rest. Spec: verification V11."""
-    kept: list[Finding] = []
-    counts: dict[str, int] = {}
-    for finding in findings:
-        counts[finding.code] = counts.get(finding.code, 0) + 1
-        if counts[finding.code] <= most:
-            kept.append(finding)
-    return kept + [Finding(code, f"{count - most} more tensors") for code, count in counts.items() if count > most]
 
 
 def _by_name(tensors: Sequence[StoredTensor]) -> dict[str, StoredTensor]:

@@ -228,6 +228,7 @@ class _Procedure:
             manifest=manifest,
             pipeline=self.pipeline,
             tensors=self.folder.tensors,
+            weight_files=self.folder.weight_files,
             folder_is_as_signed=not any(finding.severity is Severity.FAIL for finding in self.folder.findings),
             signed_leaves=self.signed_leaves,
             parents=self.request.parents,

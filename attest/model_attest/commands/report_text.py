@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from model_attest.console import size_text
-from model_verify.report import Report, ReportFinding, ReportMaterial, ReportStep
+from model_verify.report import Report, ReportFinding, ReportMaterial, ReportStep, ReportTrial
 
 Status = Literal["ok", "warn", "skip", "FAIL"]
 
@@ -35,6 +35,7 @@ class Area:
     status: Status
     text: str
     findings: list[ReportFinding] = field(default_factory=list)
+    details: tuple[str, ...] = ()
 
     def add(self, finding: ReportFinding) -> None:
         self.findings.append(finding)
@@ -44,7 +45,7 @@ class Area:
 
 
 def report_lines(report: Report, *, required_level: int | None = None) -> list[str]:
-    """Return the verdict, one line for each area with its findings, what was not checked, and what to do next.
+    """Return the verdict, one line for each area with what was found, what was not checked, and what to do next.
 
     `required_level` is given where a VERIFIED report lies below what the caller asked for.
     """
@@ -57,7 +58,9 @@ def report_lines(report: Report, *, required_level: int | None = None) -> list[s
     width = min(max(len(area.name) for area in listed), _MOST_NAME_CHARACTERS)
     for area in listed:
         lines.append(f"  {area.status:<4}  {area.name:<{width}}  {area.text}".rstrip())
+        lines += [f"        {detail}" for detail in area.details]
         lines += [line for finding in area.findings for line in _finding_lines(finding)]
+    lines += [f"held against: {candidate.label}, {candidate.root}" for candidate in report.candidates]
     lines += [f"not checked: {item.what} ({item.why})" for item in report.not_checked]
     return lines + [f"hint: {hint}" for hint in _hints(report)]
 
@@ -179,7 +182,20 @@ def _pipeline(report: Report) -> Area:
 
 def _step(step: ReportStep) -> Area:
     status, text = _step_outcome(step)
-    return Area(f"step {step.id}", status, text)
+    return Area(f"step {step.id}", status, text, details=tuple(_trial_text(trial) for trial in step.trials))
+
+
+def _trial_text(trial: ReportTrial) -> str:
+    """Return what came of holding a training against a blend. Candidates are numbered as they were given."""
+    if trial.coefficients is None:
+        fitted = _blend_text(trial.estimated, trial.parents)
+        return f"nearest to {fitted}, and no round coefficients near these give the weights to the bit"
+    replayed = _blend_text(trial.coefficients, trial.parents)
+    return f"replayed as {replayed}: {'equal' if trial.equal else 'not equal'} to the bit"
+
+
+def _blend_text(coefficients: list[str], parents: list[str]) -> str:
+    return " + ".join(f"{value}·{parent}" for value, parent in zip(coefficients, parents, strict=True))
 
 
 def _step_outcome(step: ReportStep) -> tuple[Status, str]:

@@ -130,6 +130,7 @@ def _cpu_backend() -> Backend:
         raise BackendUnavailable("numpy is not installed", hint="`pip install 'model-attest[replay]'`") from error
     try:
         from model_verify.merge.compiled import NumbaBackend
-    except ImportError:
+    except (ImportError, RuntimeError):
+        # Numba raises RuntimeError where it may write its cache nowhere, as in a read-only installation without a home.
         return NumpyBackend()
     return NumbaBackend()

@@ -310,8 +310,9 @@ def blends(tuned: Any) -> Iterator[Vector]:
     first = Step("copy", "merge", ("a", "b"), toy.root(start.run(INPUTS)), merge_body(*start.operations))
     blend = Recipe(town_from("copy", "0.6", "0.4")).run({"copy": start.run(INPUTS), "b": B})
     made = claim(blend, steps=[first, train_step(blend, floats, start="copy")])
-    words = "A blend of the input and another material of the statement, declared as training."
-    yield vector("train-blend-material", "pipeline §4.2", words, given(made), code)
+    words = "A blend of the input and another material, of which the copy before needs nothing, declared as training."
+    both = rejected("TRAINING_EQUALS_BLEND", "PARENT_NO_EFFECT")
+    yield vector("train-blend-material", "pipeline §4.2", words, given(made), both)
 
 
 def vectors() -> Iterator[Vector]:
