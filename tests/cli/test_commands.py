@@ -5,11 +5,13 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from model_attest.commands.diff_documents import DiffAnswer
 from model_attest.commands.documents import HashAnswer, InspectAnswer, KeygenAnswer, MergeAnswer, SignAnswer
+from model_attest.demo.play import DemoResult
 from model_verify.models import BUNDLE_PATH, LEAVES_PATH, MANIFEST_PATH
 from tests.cli.conftest import Attest, Workplace
 from tests.cli.making import bfloat16, flip, tensors, weight_file, write_model
@@ -271,13 +273,13 @@ def test_bfloat16_of_the_tests_is_finite() -> None:
 def test_demo_gives_its_lines_as_they_come_and_its_exit_code(
     attest: Attest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int
 ) -> None:
-    def play(out: Path | None, *, seed: int | None, write: Callable[[str], None]) -> int:
+    def play(out: Path | None, *, seed: int | None, write: Callable[[str], None]) -> DemoResult:
         write(f"{out} {seed}")
         write("a\x1bb")
-        return code
+        return SimpleNamespace(exit_code=code, document=lambda: {"seed": seed})  # type: ignore[return-value]
 
     monkeypatch.setattr("model_attest.demo.run_demo", play)
     run = attest("demo", "--out", tmp_path, "--seed", "7")
     assert (run.code, run.out) == (code, f"{tmp_path} 7\na\\x1bb\n")
-    document = attest("demo", "--json").document
-    assert document == {"as_expected": code == 0, "lines": ["None None", "a\x1bb"]}
+    run = attest("demo", "--json", "--seed", "7")
+    assert (run.code, run.document) == (code, {"seed": 7})

@@ -7,7 +7,7 @@ that the verifier was given, and otherwise how far they moved.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -70,7 +70,7 @@ def plan_training(
 ) -> TrainingTrial:
     """Put on `board` what shows how `step` moved its input, and whether its output is a blend with any of `others`.
 
-    `before` is None where the input is a computed checkpoint; no blends are estimated then.
+    `before` is None where the input is a computed checkpoint, whose operations are on `board` already.
     """
     trial = TrainingTrial(step, had_others=bool(others))
     after_infos = after.infos
@@ -84,51 +84,77 @@ def plan_training(
             trial.findings.append(
                 Finding("TRAINING_CHANGED_OTHER", f"{step.id}: {name}", _described(was), _described(now))
             )
-    if before is not None and others:
-        _plan_blends(trial, {step.inputs[0]: before, **others}, after, board, backend)
+    if others:
+        start = _computed(board, before_node, before_infos, backend) if before is None else _stored(before)
+        known = {step.inputs[0]: start, **{name: _stored(checkpoint) for name, checkpoint in others.items()}}
+        for group in _groups(list(known)):
+            _plan_blend(trial, {name: known[name] for name in group}, after, board, backend)
+            if trial.tried and trial.tried[-1].formulas is not None:
+                break
     return trial
 
 
-def _plan_blends(
-    trial: TrainingTrial,
-    parents: Mapping[str, OpenCheckpoint],
-    after: OpenCheckpoint,
-    board: JobBoard,
-    backend: Backend,
+@dataclass(frozen=True, slots=True)
+class _Parent:
+    """A checkpoint that could have gone into a blend, and how to read the beginnings of its tensors."""
+
+    node: str
+    infos: Mapping[str, TensorInfo]
+    read: Callable[[str, int], tuple[str, bytes]]
+
+
+def _stored(checkpoint: OpenCheckpoint) -> _Parent:
+    from model_verify.lineage.blend import read_stored
+
+    return _Parent(
+        checkpoint.node, checkpoint.infos, lambda name, elements: read_stored(checkpoint.stored[name], elements)
+    )
+
+
+def _computed(board: JobBoard, node: str, infos: Mapping[str, TensorInfo], backend: Backend) -> _Parent:
+    from model_verify.lineage.blend import compute_sample
+
+    jobs = {c.info.name: job for job in board.jobs() for c in job.computed if c.node == node}
+    return _Parent(node, infos, lambda name, elements: compute_sample(jobs[name], node, elements, backend))
+
+
+def _plan_blend(
+    trial: TrainingTrial, parents: Mapping[str, _Parent], after: OpenCheckpoint, board: JobBoard, backend: Backend
 ) -> None:
+    """Estimate the blend of `parents` that `after` could be, and put what would prove it on `board`."""
     from model_verify.lineage.blend import estimate_blend, read_samples
 
-    for group in _groups(list(parents)):
-        chosen = [parents[name] for name in group]
-        names = [
-            name
-            for name in sorted(trial.trainable)
-            if name in after.stored and after.stored[name].info.dtype in BLENDABLE_DTYPES
-        ]
-        if not names or not all(_can_blend(name, chosen, after.stored[name]) for name in names):
-            continue
-        samples = read_samples([parent.stored for parent in chosen], after.stored, names)
-        estimate = estimate_blend(samples, backend)
-        if estimate is None:
-            continue
-        hypothesis = f"{trial.step.id}: {' + '.join(group)}"
-        for name, formula in (estimate.exact or {}).items():
-            terms = tuple(Term(p.node, w.value) for p, w in zip(chosen, formula.weights, strict=True))
-            board.add_hypothesis(after.stored[name].info, Hypothesis(hypothesis, after.node, terms, formula.normalize))
-        trial.tried.append(_Tried(list(group), estimate.fitted, estimate.exact, hypothesis))
+    chosen = list(parents.values())
+    names = [
+        name
+        for name in sorted(trial.trainable)
+        if name in after.stored and after.stored[name].info.dtype in BLENDABLE_DTYPES
+    ]
+    if not names or not all(_can_blend(name, chosen, after.stored[name]) for name in names):
+        return
+    samples = read_samples([parent.read for parent in chosen], after.stored, names)
+    estimate = estimate_blend(samples, backend, first_is_input=trial.step.inputs[0] in parents)
+    if estimate is None:
+        return
+    hypothesis = f"{trial.step.id}: {' + '.join(parents)}"
+    for name, formula in (estimate.exact or {}).items():
+        terms = tuple(Term(parent.node, w.value) for parent, w in zip(chosen, formula.weights, strict=True))
+        board.add_hypothesis(after.stored[name].info, Hypothesis(hypothesis, after.node, terms, formula.normalize))
+    trial.tried.append(_Tried(list(parents), estimate.fitted, estimate.exact, hypothesis))
 
 
 def _groups(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return which parents are tried together: the input with each of the others, then up to four at once."""
+    """Return which parents are tried together: the input with each of the others, then more of them at once."""
     pairs = [(names[0], other) for other in names[1:]]
-    whole = [tuple(names)] if 2 < len(names) <= _MOST_PARENTS_TOGETHER else []
-    rest = [pair for pair in combinations(names[1:], 2) if len(names) <= _MOST_PARENTS_TOGETHER]
-    return pairs + rest + whole
+    if len(names) > _MOST_PARENTS_TOGETHER:
+        return list(pairs)
+    whole = [tuple(names)] if len(names) > 2 else []
+    return [*pairs, *combinations(names[1:], 2), *whole]
 
 
-def _can_blend(name: str, parents: Sequence[OpenCheckpoint], after: Stored) -> bool:
-    stored = [parent.stored.get(name) for parent in parents]
-    return all(s is not None and s.info.dtype in BLENDABLE_DTYPES and s.info.shape == after.info.shape for s in stored)
+def _can_blend(name: str, parents: Sequence[_Parent], after: Stored) -> bool:
+    infos = [parent.infos.get(name) for parent in parents]
+    return all(i is not None and i.dtype in BLENDABLE_DTYPES and i.shape == after.info.shape for i in infos)
 
 
 def judge_training(trial: TrainingTrial, result: ReplayResult) -> TrainingJudgement:

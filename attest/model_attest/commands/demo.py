@@ -38,6 +38,9 @@ def demo(
     from model_attest.demo import run_demo
 
     folder = None if out is None else place(out)
-    lines: list[str] = []
-    exit_code = run_demo(folder, seed=seed, write=lines.append if json else console.show)
-    return Answer([], {"as_expected": exit_code == 0, "lines": lines}, exit_code)
+    result = run_demo(folder, seed=seed, write=_unsaid if json else console.show)
+    return Answer([], result.document(), result.exit_code)
+
+
+def _unsaid(_line: str) -> None:
+    """Take the place of a line that `--json` replaces by the document."""

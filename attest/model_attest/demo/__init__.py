@@ -15,12 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model_verify.errors import AttestError
 
+if TYPE_CHECKING:
+    from model_attest.demo.play import DemoResult
 
-def run_demo(out: Path | None = None, *, seed: int | None = None, write: Callable[[str], None]) -> int:
-    """Return 0 if every outcome was as expected, else 1; `write` is given the lines as they come.
+
+def run_demo(out: Path | None = None, *, seed: int | None = None, write: Callable[[str], None]) -> DemoResult:
+    """Return every outcome, and whether it was as expected; `write` is given the lines as they come.
 
     Folders, keys and recipe are kept in `out`, a new or an empty folder, where one is given. With the same `seed`
     and the same torch the models and the coefficients are the same; without one it is drawn from the system.
@@ -36,4 +40,4 @@ def run_demo(out: Path | None = None, *, seed: int | None = None, write: Callabl
         ) from error
     from model_attest.demo.play import play
 
-    return play(out, seed=seed, write=write).exit_code
+    return play(out, seed=seed, write=write)

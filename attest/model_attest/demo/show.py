@@ -140,7 +140,7 @@ def _step_details(step: ReportStep, names: Mapping[str, str]) -> Iterator[str]:
     if step.moved_elements is not None and step.elements is not None:
         text += f", {step.moved_elements:,} of {step.elements:,} elements differ from {step.inputs[0]}"
     yield text
-    for trial in step.trials:
+    for trial in step.trials if names else ():
         parents = [names.get(parent, parent) for parent in trial.parents]
         fitted = " + ".join(f"{value}·{parent}" for value, parent in zip(trial.estimated, parents, strict=True))
         yield f"the weights are nearest to {fitted}"

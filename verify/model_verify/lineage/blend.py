@@ -14,7 +14,8 @@ Where no single proposal does, tensors are explained one by one: a recipe may gi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -25,21 +26,29 @@ from model_verify.errors import RecipeInvalid
 from model_verify.merge.backend import Backend, Operand
 from model_verify.merge.coefficient import Weight, parse_weight
 from model_verify.merge.formats import FLOAT_BYTES, as_bits, widen
-from model_verify.replay import Stored
+from model_verify.replay import Stored, TensorJob
 
 SAMPLE_ELEMENTS = 1 << 22
 """Of all tensors together: enough for coefficients of four digits where BF16 parents are 1 % apart."""
-LEAST_MOVED_ELEMENTS = 256
-"""That a proposal must explain. A few elements can be hit by chance: coefficients of seven digits carry 46 bits."""
+
+_MARGIN_BITS = 16.0
+_BITS_OF_A_DIGIT = 3.33
+_BITS_FOR_A_BIT = 2.0
+"""A formula that was looked for must explain more than it says: two bits of the child for each bit of its digits, and a
+margin, where an element counts as one bit. Any one number lies on the line through two others, and coefficients of
+seven digits can be chosen so that several do."""
 
 _LEAST_SAMPLE = 2048
 _FIRST_LOOK_ELEMENTS = 2048
 
 _DECIMALS = range(1, 8)
 _FEW_DECIMALS = 3
-_MOST_PROPOSALS = 64
-"""For one number of decimals, out of so many that are looked at:"""
+_MOST_PROPOSALS = 512
+"""For one number of decimals, the nearest of so many that are looked at. With more decimals than the spec asks for,
+only where the fit leaves few open."""
 _MOST_CONSIDERED = 4096
+_MOST_LONG_PROPOSALS = 32
+_LONG_DECIMALS = 5
 _REFITS = 3
 _STANDARD_ERRORS = 5.0
 _ROUNDING_VARIANCE = 1 / 12
@@ -78,6 +87,10 @@ class Formula:
     weights: tuple[Weight, ...]
     normalize: bool
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(weight.decimal for weight in self.weights)
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -89,39 +102,42 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """The least-squares solution, and the covariance of its error; infinite where parents cannot be told apart."""
+    """The least-squares solution, and the covariance of its error; None where parents cannot be told apart."""
 
     solution_P: NDArray[np.float64]
     covariance_PP: NDArray[np.float64] | None
 
 
-def estimate_blend(samples: Sequence[Sample], backend: Backend) -> Estimate | None:
+def estimate_blend(samples: Sequence[Sample], backend: Backend, *, first_is_input: bool = True) -> Estimate | None:
     """Return the blend of the parents that `samples` point to; None where nothing can be fitted.
 
-    The first parent is what the child is said to come from.
+    `first_is_input` says that the first parent is what the child is declared to come from.
     """
     fit = _fit(samples)
     if fit is None:
         return None
-    exact = _explain(samples, fit, backend)
+    speaking = {sample.name: _speaking(sample, first_is_input) for sample in samples}
+    most_digits = int((sum(speaking.values()) - _MARGIN_BITS) / (_BITS_FOR_A_BIT * _BITS_OF_A_DIGIT))
+    explained = _explain(samples, fit, most_digits, backend) if most_digits > 0 else {}
+    exact = explained if _is_supported(explained, speaking) else None
     for _ in range(0 if exact else _REFITS):
         fit = _fit(samples, fit) or fit
     return Estimate(tuple(float(value) for value in fit.solution_P), exact)
 
 
-def _explain(samples: Sequence[Sample], fit: _Fit, backend: Backend) -> dict[str, Formula] | None:
-    """Return a formula for every sample, one for all if possible.
+def _explain(samples: Sequence[Sample], fit: _Fit, most_digits: int, backend: Backend) -> dict[str, Formula]:
+    """Return a formula for every sample, one for all if possible; none at all where a sample has none.
 
-    None where a sample has none, and where too little speaks for one.
+    Formulas of more than `most_digits` are not looked for: there are too few elements to speak for them.
     """
     largest = max(samples, key=lambda sample: len(sample.child))
-    for formula in _proposals(fit):
+    for formula in _proposals(fit, most_digits):
         if _gives(formula, [largest.first(_FIRST_LOOK_ELEMENTS)], backend) and _gives(formula, samples, backend):
-            return _if_supported(dict.fromkeys((sample.name for sample in samples), formula), samples)
-    return _if_supported(_explain_each(samples, backend), samples)
+            return dict.fromkeys((sample.name for sample in samples), formula)
+    return _explain_each(samples, most_digits, backend)
 
 
-def _explain_each(samples: Sequence[Sample], backend: Backend) -> dict[str, Formula]:
+def _explain_each(samples: Sequence[Sample], most_digits: int, backend: Backend) -> dict[str, Formula]:
     """Return formulas for samples one by one, the largest first; none at all where one sample has none."""
     count = len(samples[0].parents)
     known = [Formula(tuple(parse_weight("1" if p == 0 else "0") for p in range(count)), normalize=False)]
@@ -131,7 +147,7 @@ def _explain_each(samples: Sequence[Sample], backend: Backend) -> dict[str, Form
         if formula is None:
             fit = _fit([sample])
             start = [sample.first(_FIRST_LOOK_ELEMENTS)]
-            near = _proposals(fit) if fit is not None else iter(())
+            near = _proposals(fit, most_digits) if fit is not None else iter(())
             formula = next((f for f in near if _gives(f, start, backend) and _gives(f, [sample], backend)), None)
             if formula is None:
                 return {}
@@ -140,23 +156,31 @@ def _explain_each(samples: Sequence[Sample], backend: Backend) -> dict[str, Form
     return explained
 
 
-def _if_supported(explained: dict[str, Formula], samples: Sequence[Sample]) -> dict[str, Formula] | None:
-    """Return `explained` if each of its formulas accounts for enough elements that are not the first parent's.
+def _is_supported(explained: Mapping[str, Formula], speaking: Mapping[str, int]) -> bool:
+    """Return whether enough elements speak for each formula; tensors in which none does need no support."""
+    counts: dict[Formula, int] = {}
+    for name, formula in explained.items():
+        if speaking[name]:
+            counts[formula] = counts.get(formula, 0) + speaking[name]
+    needed = {formula: _MARGIN_BITS + _BITS_FOR_A_BIT * _BITS_OF_A_DIGIT * _digits(formula.texts) for formula in counts}
+    return bool(counts) and all(count >= needed[formula] for formula, count in counts.items())
 
-    Tensors in which the child kept its declared input are what was declared, and need no support.
+
+def _digits(texts: Sequence[str]) -> int:
+    """Return how many digits coefficients have between their first and their last that is not zero."""
+    return sum(len(re.sub(r"[^0-9]", "", text).strip("0")) for text in texts)
+
+
+def _speaking(sample: Sample, first_is_input: bool) -> int:
+    """Return how many elements say something of the blend.
+
+    Where the first parent is the declared input, those that are still as there say nothing; otherwise, those that are
+    the same in all parents.
     """
-    moved: dict[Formula, int] = {}
-    for sample in samples:
-        if (formula := explained.get(sample.name)) is not None:
-            moved[formula] = moved.get(formula, 0) + _moved(sample)
-    changes = [count for count in moved.values() if count]
-    return explained if changes and min(changes) >= LEAST_MOVED_ELEMENTS else None
-
-
-def _moved(sample: Sample) -> int:
-    """Return how many elements have another value than in the first parent."""
-    dtype, data = sample.parents[0]
-    return int((widen(as_bits(data, dtype), dtype) != widen(as_bits(sample.child, sample.dtype), sample.dtype)).sum())
+    first_E, *others = (widen(as_bits(data, dtype), dtype) for dtype, data in sample.parents)
+    if first_is_input:
+        others = [widen(as_bits(sample.child, sample.dtype), sample.dtype)]
+    return int(np.any([other_E != first_E for other_E in others], axis=0).sum())
 
 
 # Fit.
@@ -209,13 +233,13 @@ def _ulp(values_E: NDArray[np.float64], dtype: str) -> NDArray[np.float64]:
 # Proposals.
 
 
-def _proposals(fit: _Fit) -> Iterator[Formula]:
+def _proposals(fit: _Fit, most_digits: int) -> Iterator[Formula]:
     """Yield formulas near the fit, as people write them: few decimals, then such as need normalizing, then many."""
     seen: set[tuple[str, ...]] = set()
     plain = [((texts, True) for texts in _near(fit, digits)) for digits in _DECIMALS]
     parts = ((_parts(fit, digits, total), False) for digits, most in _TOTALS for total in range(1, most + 1))
     for texts, is_plain in chain(*plain[:_FEW_DECIMALS], parts, *plain[_FEW_DECIMALS:]):
-        if texts is not None and texts not in seen:
+        if texts is not None and texts not in seen and _digits(texts) <= most_digits:
             seen.add(texts)
             yield from _formulas(texts, plain=is_plain)
 
@@ -241,18 +265,20 @@ def _near(fit: _Fit, digits: int) -> Iterator[tuple[str, ...]]:
     """
     unit = 10.0**-digits
     count = len(fit.solution_P)
+    most = round(_MOST_CONSIDERED ** (1 / max(1, count - 1)))  # the last coefficient follows from the others
 
     def choose(chosen: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         if len(chosen) == count:
             yield chosen
             return
         mean, error = _conditional(fit, np.array(chosen, dtype=np.float64) * unit)
-        for number in _grid(mean / unit, _STANDARD_ERRORS * error / unit):
+        for number in _grid(mean / unit, _STANDARD_ERRORS * error / unit, most):
             yield from choose((*chosen, number))
 
     considered = list(islice(choose(()), _MOST_CONSIDERED))
     distances = _distances(fit, np.array(considered, dtype=np.float64) * unit)
-    for position in np.argsort(distances, kind="stable")[:_MOST_PROPOSALS]:
+    most_proposals = _MOST_PROPOSALS if digits < _LONG_DECIMALS else _MOST_LONG_PROPOSALS
+    for position in np.argsort(distances, kind="stable")[:most_proposals]:
         yield tuple(_decimal(number, digits) for number in considered[position])
 
 
@@ -279,12 +305,12 @@ def _distances(fit: _Fit, values_NP: NDArray[np.float64]) -> NDArray[np.float64]
     return distances_N
 
 
-def _grid(middle: float, reach: float) -> Iterator[int]:
-    """Yield the integers within `reach` of `middle`, the nearest first, and the nearest in any case."""
+def _grid(middle: float, reach: float, most: int) -> Iterator[int]:
+    """Yield up to `most` integers within `reach` of `middle`, the nearest first, and the nearest in any case."""
     nearest = round(middle)
     yield nearest
     side = 1 if middle >= nearest else -1
-    for distance in range(1, _MOST_PROPOSALS):
+    for distance in range(1, (most + 1) // 2):
         inside = [n for n in (nearest + side * distance, nearest - side * distance) if abs(n - middle) <= reach]
         if not inside:
             return
@@ -324,9 +350,13 @@ def _gives_one(formula: Formula, sample: Sample, backend: Backend) -> bool:
     return blended.finite and blended.as_expected
 
 
-def read_samples(
-    parents: Sequence[Mapping[str, Stored]], child: Mapping[str, Stored], names: Sequence[str]
-) -> list[Sample]:
+# Samples.
+
+Reader = Callable[[str, int], tuple[str, bytes]]
+"""Gives the dtype and the first elements of the tensor of a name."""
+
+
+def read_samples(parents: Sequence[Reader], child: Mapping[str, Stored], names: Sequence[str]) -> list[Sample]:
     """Return the first elements of the tensors `names`, which all of them have in one shape.
 
     `SAMPLE_ELEMENTS` are shared out evenly, except that small tensors leave to larger ones what they do not need.
@@ -336,10 +366,26 @@ def read_samples(
     for position, name in enumerate(sorted(names, key=lambda name: child[name].info.elements)):
         elements = min(child[name].info.elements, max(_LEAST_SAMPLE, unused // (len(names) - position)))
         unused -= elements
-        data = [_first(parent[name], elements) for parent in parents]
-        samples.append(Sample(name, tuple(data), child[name].info.dtype, _first(child[name], elements)[1]))
+        data = tuple(read(name, elements) for read in parents)
+        samples.append(Sample(name, data, *read_stored(child[name], elements)))
     return samples
 
 
-def _first(stored: Stored, elements: int) -> tuple[str, bytes]:
+def read_stored(stored: Stored, elements: int) -> tuple[str, bytes]:
+    """Return the dtype and the first elements of a tensor that lies in a file."""
     return stored.info.dtype, stored.file.read(stored.offset, elements * FLOAT_BYTES[stored.info.dtype])
+
+
+def compute_sample(job: TensorJob, node: str, elements: int, backend: Backend) -> tuple[str, bytes]:
+    """Return the dtype and the first elements of the job's tensor as `node` has it, computed where it is not stored."""
+    for stored in job.stored:
+        if stored.node == node:
+            return read_stored(stored, elements)
+    computed = next(computed for computed in job.computed if computed.node == node)
+    if computed.copy_of is not None:
+        return compute_sample(job, computed.copy_of, elements, backend)
+    operands = [Operand(term.weight, *compute_sample(job, term.node, elements, backend)) for term in computed.terms]
+    dtype = computed.info.dtype
+    out = bytearray(elements * FLOAT_BYTES[dtype])
+    backend.linear(operands, memoryview(out), dtype=dtype, normalize=computed.normalize)
+    return dtype, bytes(out)
