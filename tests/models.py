@@ -48,8 +48,9 @@ class SignedMerge:
 
     def verify(self, **changes: object) -> Report:
         """Verify with the right key and parents, except for the `changes` to the request."""
-        parents = {name: LocalFolder(self.root / name) for name in ("a", "b")}
-        request = {"expected_key": self.key, "parents": parents, "device": "cpu", **changes}
+        request = {"expected_key": self.key, "device": "cpu", **changes}
+        if "parents" not in request:
+            request["parents"] = {name: LocalFolder(self.root / name) for name in ("a", "b")}
         return verify(Request(LocalFolder(self.merged), **request))  # type: ignore[arg-type]
 
 

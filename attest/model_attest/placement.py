@@ -86,7 +86,11 @@ def place_new_file(path: Path, data: bytes, *, mode: int = 0o666) -> None:
         write_synced(beside, data, mode=mode)
         if not _rename(beside, path, _RENAME_NOREPLACE):
             os.link(beside, path)  # like that rename, it never replaces
-        sync_folder(path.parent)
+        try:
+            sync_folder(path.parent)
+        except BaseException:
+            path.unlink(missing_ok=True)  # what is reported as not written must not be there
+            raise
     finally:
         beside.unlink(missing_ok=True)
 

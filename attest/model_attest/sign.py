@@ -26,22 +26,24 @@ from model_attest.signers.key import KeySigner
 from model_attest.statement import build_statement, describe_model, step_members
 from model_verify import merkle
 from model_verify.digest import CheckpointRoot, FileDigest
-from model_verify.envelope import open_bundle
-from model_verify.errors import CallerError, MalformedDocument, MalformedInput, OutputError
+from model_verify.envelope import MAX_BUNDLE_BYTES, open_bundle
+from model_verify.errors import CallerError, MalformedDocument, MalformedInput, OutputError, SourceError
 from model_verify.findings import Severity
-from model_verify.manifest import leaf_tensors, primary, read_manifest, set_roots
+from model_verify.manifest import infos, leaf_tensors, primary, read_manifest, set_roots
 from model_verify.models import (
     ATTESTATION_FOLDER,
     BUNDLE_PATH,
     LEAVES_PATH,
     MANIFEST_PATH,
     PAYLOAD_TYPE,
+    Manifest,
     Material,
     MergeStep,
     TrainStep,
 )
 from model_verify.pipeline import check_pipeline
 from model_verify.sources.local import LocalFolder
+from model_verify.sources.source import read_whole
 from model_verify.statement import read_statement
 
 WORK_FOLDER = ".attest"
@@ -65,6 +67,8 @@ class SignResult:
     """Prefixes of weight sets that no step speaks of: a verifier reports them as UNVERIFIED_WEIGHTS."""
     signer: str
     """The public key's hint."""
+    replaced_steps: int
+    """How many steps the attestation had that this one takes the place of."""
     bundle_path: Path
 
 
@@ -110,14 +114,16 @@ def sign_folder(
         raise OutputError(f"{folder}: not writable", hint="make the folder writable, or sign a copy of it")
     inventory = take_inventory(source, progress=progress)
     _check_steps(materials, steps, inventory.checkpoint_root)
+    _check_trainable(steps, inventory.manifest)
     model = describe_model(name, inventory.checkpoint_root, version=version, uri=uri)
     manifest = inventory.manifest.canonical()
     manifest_digest = FileDigest(hashlib.sha256(manifest).digest())
     statement = build_statement(inventory.manifest, manifest_digest, model, materials, steps)
     attestation = _Attestation(manifest, inventory.leaves, signer.sign(statement))
     check_attestation(attestation.manifest, attestation.leaves, attestation.bundle, signer=signer, statement=statement)
+    replaced_steps = _stated_steps(source)
     _write(folder, attestation)
-    return _result(folder, inventory, model.name, manifest_digest, materials, steps, signer)
+    return _result(folder, inventory, model.name, manifest_digest, materials, steps, signer, replaced_steps)
 
 
 def _check_steps(materials: Sequence[Material], steps: Sequence[MergeStep | TrainStep], root: CheckpointRoot) -> None:
@@ -134,6 +140,19 @@ def _check_steps(materials: Sequence[Material], steps: Sequence[MergeStep | Trai
             )
         problem = finding.actual or "leads nowhere: no later step uses it"
         raise MalformedDocument(finding.code, f"{finding.where}: {problem}", where=RECORD_FOLDER.as_posix())
+
+
+def _check_trainable(steps: Sequence[MergeStep | TrainStep], manifest: Manifest) -> None:
+    """Raise where the last step calls tensors trainable that are not there: a verifier would find it contradicted."""
+    last = steps[-1] if steps else None
+    if not isinstance(last, TrainStep) or last.trainable == "all":
+        return
+    unknown = sorted(set(last.trainable) - infos(primary(manifest)).keys())
+    if unknown:
+        raise CallerError(
+            f"step `{last.id}` calls a tensor trainable that is not there: {unknown[0]}",
+            hint="`attest hash --tensors` lists the names",
+        )
 
 
 def check_attestation(
@@ -179,6 +198,15 @@ def _first_objection(
     return None if position == len(leaves) else "the leaf file is longer than its tensors"
 
 
+def _stated_steps(source: LocalFolder) -> int:
+    """Return how many steps the attestation that is there states; none where there is none that can be read."""
+    try:
+        bundle = open_bundle(read_whole(source, BUNDLE_PATH, max_bytes=MAX_BUNDLE_BYTES))
+        return len(read_statement(bundle.payload).steps)
+    except (MalformedInput, SourceError):
+        return 0
+
+
 def _write(folder: Path, attestation: _Attestation) -> None:
     """Make `attestation` the folder's attestation, whole or not at all."""
     work = folder / WORK_FOLDER
@@ -206,6 +234,7 @@ def _result(
     materials: Sequence[Material],
     steps: Sequence[MergeStep | TrainStep],
     signer: KeySigner,
+    replaced_steps: int,
 ) -> SignResult:
     manifest = inventory.manifest
     return SignResult(
@@ -219,5 +248,6 @@ def _result(
         steps=tuple(steps),
         other_weight_sets=tuple(weight_set.prefix for weight_set in manifest.weight_sets if not weight_set.primary),
         signer=signer.public_key.hint,
+        replaced_steps=replaced_steps,
         bundle_path=folder / BUNDLE_PATH,
     )

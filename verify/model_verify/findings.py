@@ -40,7 +40,7 @@ _CODES: dict[Severity, dict[str, str]] = {
     },
     Severity.WARN: {
         "V7": "DOCUMENTATION_CHANGED ADAPTER_BASE_ELSEWHERE CODE_ELSEWHERE UNVERIFIED_WEIGHTS PICKLE_WEIGHTS",
-        "V11": "PARENT_NO_EFFECT",
+        "V11": "PARENT_NO_EFFECT CANDIDATE_NOT_TRIED",
     },
     Severity.NOTE: {
         "V9": "NO_STEPS",

@@ -20,7 +20,7 @@ from model_verify.weight_sets import FolderWeights, read_weight_sets
 from model_verify.weights import StoredTensor, WeightFile
 
 _BLOCK_BYTES = 4 << 20
-_MAX_CONFIG_BYTES = 16 << 20
+_MAX_CONFIG_BYTES = 64 << 20
 
 
 @dataclass(slots=True)
@@ -115,6 +115,12 @@ def _content(source: Source, file: ManifestFile, interrupted: threading.Event) -
 
 def _redirections(source: Source, present: Mapping[str, Entry], weights: ManifestWeightSet) -> Iterator[Finding]:
     """Yield what would make a loader take something else than was verified. Spec: verification V7."""
+    configurations = {path: entry for path, entry in present.items() if path.endswith("config.json")}
+    for path, entry in configurations.items():
+        if entry.size_bytes > _MAX_CONFIG_BYTES:
+            found = f"{entry.size_bytes} bytes: what they make a loader do is not looked into"
+            yield Finding("WEIGHTS_REDIRECTED", path, f"at most {_MAX_CONFIG_BYTES} bytes", found)
+    present = {path: entry for path, entry in present.items() if entry.size_bytes <= _MAX_CONFIG_BYTES}
     for path in sorted(path for path in present if path.rsplit("/", 1)[-1] == "config.json"):
         config = _members(source, path)
         named = config.get("transformers_weights")

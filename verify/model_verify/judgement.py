@@ -13,7 +13,7 @@ from typing import Literal
 from model_verify import merkle
 from model_verify.checkpoints import JobBoard, OpenCheckpoint, open_checkpoint
 from model_verify.digest import CheckpointRoot, TensorRoot
-from model_verify.errors import BackendUnavailable, MalformedInput
+from model_verify.errors import BackendUnavailable, CallerError, MalformedInput
 from model_verify.findings import Finding, Severity, limited
 from model_verify.manifest import infos, leaf_tensors, primary
 from model_verify.merge.backend import CheckedBackend, select_backend
@@ -149,12 +149,15 @@ class _Judge:
         self.nodes[name] = (checkpoint.node, checkpoint.infos)
 
     def open_candidates(self) -> dict[str, OpenCheckpoint]:
-        """Return the candidates by label, where a train step will be held against them. Raises `MalformedInput`."""
+        """Return the candidates by label, where a train step will be held against them. Raises `CallerError`."""
         opened: dict[str, OpenCheckpoint] = {}
         if self.runs_steps and any(isinstance(step, TrainStep) for step in self.case.pipeline.steps):
             for position, source in enumerate(self.case.candidates, start=1):
                 weights = read_weight_sets(source)
-                tensors = _by_name(weights.require().tensors)
+                try:
+                    tensors = _by_name(weights.require().tensors)
+                except MalformedInput as error:
+                    raise CallerError(f"candidate {source.label}: {error}") from error
                 checkpoint = open_checkpoint(f"candidate:{position}", source, tensors, weights.files, self.stack)
                 opened[f"candidate {position}"] = checkpoint
                 self.board.add_checkpoint(checkpoint)
@@ -186,7 +189,7 @@ class _Judge:
             try:
                 self.backend = select_backend(self.case.device)
             except BackendUnavailable as error:
-                self.out.findings.append(Finding("NO_MERGE_BACKEND", step_id, actual=error.message))
+                self.out.findings.append(Finding("NO_MERGE_BACKEND", step_id, error.hint or "", error.message))
                 return False
         return True
 

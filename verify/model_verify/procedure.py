@@ -58,8 +58,8 @@ class Request:
 def verify(request: Request) -> Report:
     """Return the report on a model folder.
 
-    Raises `CallerError` for a parent that the statement does not know, `SourceError` where bytes cannot be had or
-    change while they are read, and `MalformedInput` for a candidate that has no weights to read.
+    Raises `CallerError` for a parent that the statement does not know and for a candidate without weights to read, and
+    `SourceError` where bytes cannot be had or change while they are read.
     """
     return _Procedure(request).run()
 

@@ -214,7 +214,7 @@ def _level(
 
 def _sentence(finding: Finding) -> str:
     """Return a finding as one line for the headline."""
-    said = _SENTENCES.get(finding.code, finding.code.lower().replace("_", " "))
+    said = _SENTENCES[finding.code]
     where = f" ({finding.where})" if finding.where else ""
     return f"{said}{where}"
 
@@ -242,5 +242,32 @@ _SENTENCES = {
     "REPLAY_MISMATCH": "the declared merge gives other weights",
     "TRAINING_NO_EFFECT": "the declared training changed nothing",
     "TRAINING_EQUALS_BLEND": "declared as training, the weights are a blend to the bit",
+    "PAYLOAD_TYPE_WRONG": "what was signed is no statement",
+    "STATEMENT_MALFORMED": "the statement is malformed",
+    "PREDICATE_TYPE_UNKNOWN": "the statement is of an unknown type",
+    "CRITICAL_UNKNOWN": "the statement has a critical part that is not known here",
+    "CARD_NOT_CHECKED": "the statement has a card, which is not checked here",
+    "MANIFEST_MALFORMED": "the manifest is malformed",
+    "MANIFEST_NOT_CANONICAL": "the manifest is not in its canonical form",
+    "CHECKPOINT_ROOT_MISMATCH": "a checkpoint root is not that of its tensors",
+    "SUBJECT_MISMATCH": "a subject is not as the manifest has it",
+    "FILE_PATH_UNSAFE": "a path is unsafe",
+    "WEIGHTS_REDIRECTED": "a loader would take other weights",
+    "WEIGHTS_MALFORMED": "a weight file is malformed",
+    "TENSOR_DTYPE_MISMATCH": "a tensor has another dtype",
+    "TENSOR_SHAPE_MISMATCH": "a tensor has another shape",
+    "PIPELINE_MALFORMED": "the steps are malformed",
+    "STEP_OFF_PATH": "a step does not lead to the model",
+    "MATERIAL_OFF_PATH": "a parent is in no step",
+    "OUTPUT_NOT_SUBJECT": "the last step gives another model",
+    "COEFFICIENT_BITS_WRONG": "a coefficient's bits are not those of its text",
+    "STEP_TYPE_UNKNOWN": "a step is of an unknown type",
+    "PROFILE_UNKNOWN": "a merge is by an unknown profile",
+    "MATERIAL_MALFORMED": "a parent has no weights that a loader would take",
+    "OPERAND_INVALID": "a declared merge cannot be run",
+    "NONFINITE_INPUT": "a parent holds values that are not finite",
+    "NONFINITE_OUTPUT": "the declared merge gives values that are not finite",
+    "TRAINING_CHANGED_OTHER": "the declared training changed what it was not to change",
+    "INPUT_NOT_AVAILABLE": "a step needs weights that nobody published",
     "NO_MERGE_BACKEND": "the software that replays merges is missing or unfit",
 }

@@ -46,6 +46,8 @@ class TrainingTrial:
     shared: dict[str, TensorInfo] = field(default_factory=dict)
     trainable: set[str] = field(default_factory=set)
     tried: list[_Tried] = field(default_factory=list)
+    not_tried: dict[tuple[str, ...], str] = field(default_factory=dict)
+    """Parents that no blend could be looked for with, and why."""
     had_others: bool = False
 
 
@@ -89,8 +91,6 @@ def plan_training(
         known = {step.inputs[0]: start, **{name: _stored(checkpoint) for name, checkpoint in others.items()}}
         for group in _groups(list(known)):
             _plan_blend(trial, {name: known[name] for name in group}, after, board, backend)
-            if trial.tried and trial.tried[-1].formulas is not None:
-                break
     return trial
 
 
@@ -130,11 +130,14 @@ def _plan_blend(
         for name in sorted(trial.trainable)
         if name in after.stored and after.stored[name].info.dtype in BLENDABLE_DTYPES
     ]
-    if not names or not all(_can_blend(name, chosen, after.stored[name]) for name in names):
+    obstacle = next((name for name in names if not _can_blend(name, chosen, after.stored[name])), None)
+    if not names or obstacle is not None:
+        trial.not_tried[tuple(parents)] = f"not in a form to be blended: {obstacle}" if names else "nothing to blend"
         return
     samples = read_samples([parent.read for parent in chosen], after.stored, names)
     estimate = estimate_blend(samples, backend, first_is_input=trial.step.inputs[0] in parents)
     if estimate is None:
+        trial.not_tried[tuple(parents)] = "no coefficients can be estimated"
         return
     hypothesis = f"{trial.step.id}: {' + '.join(parents)}"
     for name, formula in (estimate.exact or {}).items():
@@ -179,11 +182,14 @@ def judge_training(trial: TrainingTrial, result: ReplayResult) -> TrainingJudgem
         for formula in formulas or [None]:
             weights = None if formula is None else [weight.decimal for weight in formula.weights]
             trials.append(ReportTrial(parents=tried.parents, estimated=fitted, coefficients=weights, equal=equal))
-        if equal:
+        if equal and not any(finding.code == "TRAINING_EQUALS_BLEND" for finding in findings):
             blend = "; ".join(_written(formula, tried.parents, count) for formula, count in formulas.items())
             findings.append(Finding("TRAINING_EQUALS_BLEND", step.id, "trained weights", f"{blend}, to the bit"))
     contradicted = bool(findings)
     findings.append(Finding("TRAINING_MOVED", step.id, actual=f"{changed} of {elements} trainable elements differ"))
+    for parents, why in trial.not_tried.items():
+        if parents[0] == step.inputs[0] and len(parents) == 2:
+            findings.append(Finding("CANDIDATE_NOT_TRIED", step.id, f"blends with {parents[1]}", why))
     if not trial.had_others:
         findings.append(Finding("UNDECLARED_PARENTS_NOT_TESTED", step.id, "a candidate to hold it against"))
     verdict: StepVerdict = "contradicted" if contradicted else "attested"

@@ -90,7 +90,7 @@ def areas(report: Report) -> list[Area]:
         if area.findings and area.text == _NOT_REACHED:
             area.text = "stopped here"
         elif area.status == "FAIL" and area.name in ("files", "weights"):
-            area.text = f"signed as {area.text}"
+            area.text = f"not as signed: {area.text}"
     # Where steps have lines of their own, one for all of them has nothing to add but findings.
     return [a for a in listed if a.name != "pipeline" or not report.steps or a.findings]
 
@@ -198,6 +198,9 @@ def _blend_text(coefficients: list[str], parents: list[str]) -> str:
     return " + ".join(f"{value}·{parent}" for value, parent in zip(coefficients, parents, strict=True))
 
 
+_KINDS = {"train": "training"}
+
+
 def _step_outcome(step: ReportStep) -> tuple[Status, str]:
     inputs = ", ".join(step.inputs)
     match step.verdict:
@@ -209,7 +212,10 @@ def _step_outcome(step: ReportStep) -> tuple[Status, str]:
             moved = ""
             if step.moved_elements is not None and step.elements is not None:
                 moved = f", {step.moved_elements:,} of {step.elements:,} trainable elements differ"
-            return "warn", f"attested: the signer's word that this is {step.type} of {inputs}{moved}"
+            return (
+                "warn",
+                f"attested: the signer's word that this is {_KINDS.get(step.type, step.type)} of {inputs}{moved}",
+            )
         case "contradicted":
             return "FAIL", "contradicted by the weights"
         case "unsupported":
@@ -243,11 +249,10 @@ def _hints(report: Report) -> Iterator[str]:
     missing = [material for material in report.materials if material.status == "missing"]
     if missing:
         yield f"pass {' '.join(f'`--parent {material.id}=PATH`' for material in missing)}"
-    if "NO_MERGE_BACKEND" in codes:
-        yield "`pip install 'model-attest[replay]'`, or `--device cpu`"
+    yield from sorted({f.expected for f in report.findings if f.code == "NO_MERGE_BACKEND" and f.expected})
     if codes & {"CRITICAL_UNKNOWN", "STEP_TYPE_UNKNOWN", "PROFILE_UNKNOWN", "SIGNATURE_KIND_UNSUPPORTED"}:
         yield "a newer version of attest may know what this one does not"
-    if "UNDECLARED_PARENTS_NOT_TESTED" in codes:
+    if "UNDECLARED_PARENTS_NOT_TESTED" in codes and report.verdict == "VERIFIED":
         yield "pass `--candidate DIR` for a model that this one may be a blend with"
 
 

@@ -62,6 +62,11 @@ def sign(
         other_weight_sets=list(result.other_weight_sets),
     )
     notes = [f"warning: no step gives the weights in {other}" for other in answer.other_weight_sets]
+    if result.replaced_steps > len(result.steps):
+        notes.append(
+            f"warning: the attestation that was here stated {result.replaced_steps} steps, this one states "
+            f"{len(result.steps)}: steps are taken from {folder}/.attest/steps, which is not published"
+        )
     return Answer(_lines(folder, result), members(answer), notes=notes)
 
 

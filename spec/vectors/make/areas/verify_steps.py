@@ -302,6 +302,15 @@ def blends(tuned: Any) -> Iterator[Vector]:
     words = "A blend in all tensors but one element of one."
     nearly = toy.with_data(blend, "layers.0.weight", toy.flipped)
     yield vector("train-nearly-blend", "pipeline §4.2", words, tuned(nearly, floats, candidates=candidate), verified(2))
+    words = "A real training, and a candidate of other shapes: it cannot be tried, which is said."
+    narrow = {**B, NORM: Tensor(NORM, "F32", (2, 4), B[NORM].data)}
+    yield vector(
+        "train-candidate-not-tried",
+        "pipeline §4.2",
+        words,
+        tuned(toy.trained(A), candidates=[{"model.safetensors": toy.file(narrow)}]),
+        verified(2, "CANDIDATE_NOT_TRIED"),
+    )
     words = "A real training, and a candidate."
     yield vector(
         "train-with-candidate", "pipeline §4.4", words, tuned(toy.trained(A), candidates=candidate), verified(2)
