@@ -7,7 +7,7 @@ that the verifier was given, and otherwise how far they moved.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from model_verify.report import ReportTrial, StepVerdict
 from model_verify.tensors import TensorInfo
 
 if TYPE_CHECKING:
-    from model_verify.lineage.blend import Formula
+    from model_verify.lineage.blend import Formula, Reader
 
 _MOST_PARENTS_TOGETHER = 4
 
@@ -100,14 +100,14 @@ class _Parent:
 
     node: str
     infos: Mapping[str, TensorInfo]
-    read: Callable[[str, int], tuple[str, bytes]]
+    read: Reader
 
 
 def _stored(checkpoint: OpenCheckpoint) -> _Parent:
     from model_verify.lineage.blend import read_stored
 
     return _Parent(
-        checkpoint.node, checkpoint.infos, lambda name, elements: read_stored(checkpoint.stored[name], elements)
+        checkpoint.node, checkpoint.infos, lambda name, stretches: read_stored(checkpoint.stored[name], stretches)
     )
 
 
@@ -115,7 +115,7 @@ def _computed(board: JobBoard, node: str, infos: Mapping[str, TensorInfo], backe
     from model_verify.lineage.blend import compute_sample
 
     jobs = {c.info.name: job for job in board.jobs() for c in job.computed if c.node == node}
-    return _Parent(node, infos, lambda name, elements: compute_sample(jobs[name], node, elements, backend))
+    return _Parent(node, infos, lambda name, stretches: compute_sample(jobs[name], node, stretches, backend))
 
 
 def _plan_blend(

@@ -53,6 +53,9 @@ _REFITS = 3
 _STANDARD_ERRORS = 5.0
 _ROUNDING_VARIANCE = 1 / 12
 """Of a value rounded to the nearest, in ULP²."""
+_BIAS = 1e-4
+"""By which coefficients can be off beyond their standard error: where parents are a few ULP apart, the errors of
+rounding are not independent of them."""
 _FLOAT32_ERROR = 2.0**-24
 """Relative: a decimal becomes a float32 before it is used."""
 _TOTALS = ((0, 12), (1, 30), (2, 300))
@@ -118,6 +121,7 @@ def estimate_blend(samples: Sequence[Sample], backend: Backend, *, first_is_inpu
         return None
     speaking = {sample.name: _speaking(sample, first_is_input) for sample in samples}
     most_digits = int((sum(speaking.values()) - _MARGIN_BITS) / (_BITS_FOR_A_BIT * _BITS_OF_A_DIGIT))
+    samples = sorted(samples, key=lambda sample: -speaking[sample.name])
     explained = _explain(samples, fit, most_digits, backend) if most_digits > 0 else {}
     exact = explained if _is_supported(explained, speaking) else None
     for _ in range(0 if exact else _REFITS):
@@ -128,21 +132,22 @@ def estimate_blend(samples: Sequence[Sample], backend: Backend, *, first_is_inpu
 def _explain(samples: Sequence[Sample], fit: _Fit, most_digits: int, backend: Backend) -> dict[str, Formula]:
     """Return a formula for every sample, one for all if possible; none at all where a sample has none.
 
-    Formulas of more than `most_digits` are not looked for: there are too few elements to speak for them.
+    `samples` are ordered by what they say, most first. Formulas of more than `most_digits` are not looked for: there
+    are too few elements to speak for them.
     """
-    largest = max(samples, key=lambda sample: len(sample.child))
+    start = [samples[0].first(_FIRST_LOOK_ELEMENTS)]
     for formula in _proposals(fit, most_digits):
-        if _gives(formula, [largest.first(_FIRST_LOOK_ELEMENTS)], backend) and _gives(formula, samples, backend):
+        if _gives(formula, start, backend) and _gives(formula, samples, backend):
             return dict.fromkeys((sample.name for sample in samples), formula)
     return _explain_each(samples, most_digits, backend)
 
 
 def _explain_each(samples: Sequence[Sample], most_digits: int, backend: Backend) -> dict[str, Formula]:
-    """Return formulas for samples one by one, the largest first; none at all where one sample has none."""
+    """Return formulas for samples one by one, in their order; none at all where one sample has none."""
     count = len(samples[0].parents)
     known = [Formula(tuple(parse_weight("1" if p == 0 else "0") for p in range(count)), normalize=False)]
     explained: dict[str, Formula] = {}
-    for sample in sorted(samples, key=lambda sample: -len(sample.child)):
+    for sample in samples:
         formula = next((formula for formula in known if _gives(formula, [sample], backend)), None)
         if formula is None:
             fit = _fit([sample])
@@ -272,7 +277,8 @@ def _near(fit: _Fit, digits: int) -> Iterator[tuple[str, ...]]:
             yield chosen
             return
         mean, error = _conditional(fit, np.array(chosen, dtype=np.float64) * unit)
-        for number in _grid(mean / unit, _STANDARD_ERRORS * error / unit, most):
+        reach = _STANDARD_ERRORS * error + (_BIAS if digits < _LONG_DECIMALS else 0.0)
+        for number in _grid(mean / unit, reach / unit, most):
             yield from choose((*chosen, number))
 
     considered = list(islice(choose(()), _MOST_CONSIDERED))
@@ -322,7 +328,7 @@ def _parts(fit: _Fit, digits: int, total: int) -> tuple[str, ...] | None:
     numbers = [round(float(value) * total) for value in fit.solution_P]
     for number, value, position in zip(numbers, fit.solution_P, range(len(numbers)), strict=True):
         error = 0.0 if fit.covariance_PP is None else float(np.sqrt(max(fit.covariance_PP[position, position], 0.0)))
-        if abs(number / total - float(value)) > _STANDARD_ERRORS * error + 4 * _FLOAT32_ERROR:
+        if abs(number / total - float(value)) > _STANDARD_ERRORS * error + _BIAS:
             return None
     return tuple(_decimal(number, digits) for number in numbers) if sum(numbers) == total else None
 
@@ -352,12 +358,17 @@ def _gives_one(formula: Formula, sample: Sample, backend: Backend) -> bool:
 
 # Samples.
 
-Reader = Callable[[str, int], tuple[str, bytes]]
-"""Gives the dtype and the first elements of the tensor of a name."""
+Stretches = Sequence[tuple[int, int]]
+"""Parts of a tensor: the first element and the number of elements of each."""
+
+Reader = Callable[[str, Stretches], tuple[str, bytes]]
+"""Gives the dtype and the elements in some stretches of the tensor of a name."""
+
+_MOST_STRETCHES = 32
 
 
 def read_samples(parents: Sequence[Reader], child: Mapping[str, Stored], names: Sequence[str]) -> list[Sample]:
-    """Return the first elements of the tensors `names`, which all of them have in one shape.
+    """Return elements from all over the tensors `names`, which all of them have in one shape.
 
     `SAMPLE_ELEMENTS` are shared out evenly, except that small tensors leave to larger ones what they do not need.
     """
@@ -366,26 +377,37 @@ def read_samples(parents: Sequence[Reader], child: Mapping[str, Stored], names: 
     for position, name in enumerate(sorted(names, key=lambda name: child[name].info.elements)):
         elements = min(child[name].info.elements, max(_LEAST_SAMPLE, unused // (len(names) - position)))
         unused -= elements
-        data = tuple(read(name, elements) for read in parents)
-        samples.append(Sample(name, data, *read_stored(child[name], elements)))
+        stretches = _stretches(child[name].info.elements, elements)
+        data = tuple(read(name, stretches) for read in parents)
+        samples.append(Sample(name, data, *read_stored(child[name], stretches)))
     return samples
 
 
-def read_stored(stored: Stored, elements: int) -> tuple[str, bytes]:
-    """Return the dtype and the first elements of a tensor that lies in a file."""
-    return stored.info.dtype, stored.file.read(stored.offset, elements * FLOAT_BYTES[stored.info.dtype])
+def _stretches(available: int, wanted: int) -> Stretches:
+    """Return stretches of about `wanted` elements all over a tensor: the first rows of an embedding may never move."""
+    count = wanted // _MOST_STRETCHES
+    if wanted >= available or not count:
+        return [(0, min(wanted, available))]
+    return [(i * (available - count) // (_MOST_STRETCHES - 1), count) for i in range(_MOST_STRETCHES)]
 
 
-def compute_sample(job: TensorJob, node: str, elements: int, backend: Backend) -> tuple[str, bytes]:
-    """Return the dtype and the first elements of the job's tensor as `node` has it, computed where it is not stored."""
+def read_stored(stored: Stored, stretches: Stretches) -> tuple[str, bytes]:
+    """Return the dtype and some elements of a tensor that lies in a file."""
+    size = FLOAT_BYTES[stored.info.dtype]
+    parts = [stored.file.read(stored.offset + start * size, count * size) for start, count in stretches]
+    return stored.info.dtype, b"".join(parts)
+
+
+def compute_sample(job: TensorJob, node: str, stretches: Stretches, backend: Backend) -> tuple[str, bytes]:
+    """Return the dtype and some elements of the job's tensor as `node` has it, computed where it is not stored."""
     for stored in job.stored:
         if stored.node == node:
-            return read_stored(stored, elements)
+            return read_stored(stored, stretches)
     computed = next(computed for computed in job.computed if computed.node == node)
     if computed.copy_of is not None:
-        return compute_sample(job, computed.copy_of, elements, backend)
-    operands = [Operand(term.weight, *compute_sample(job, term.node, elements, backend)) for term in computed.terms]
+        return compute_sample(job, computed.copy_of, stretches, backend)
+    operands = [Operand(term.weight, *compute_sample(job, term.node, stretches, backend)) for term in computed.terms]
     dtype = computed.info.dtype
-    out = bytearray(elements * FLOAT_BYTES[dtype])
+    out = bytearray(sum(count for _, count in stretches) * FLOAT_BYTES[dtype])
     backend.linear(operands, memoryview(out), dtype=dtype, normalize=computed.normalize)
     return dtype, bytes(out)

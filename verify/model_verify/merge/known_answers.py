@@ -1,6 +1,6 @@
 """What every thread and device must compute before it is trusted with a merge. Spec: merge §2. Needs nothing.
 
-The table is written by hand from the text of the spec; tests hold it against the vectors `merge/edges-*`.
+The table is written by hand from the text of the spec; tests compute it again with Python's own floats.
 """
 
 from __future__ import annotations
@@ -43,7 +43,32 @@ def _answer(
     return KnownAnswer(name, data, dtype, normalize, _bits(dtype, expected))
 
 
+_ONE = {"F32": 0x3F80_0000, "BF16": 0x3F80, "F16": 0x3C00}
+_HALF_STEP = {"F32": 2.0**-24, "BF16": 2.0**-8, "F16": 2.0**-11}
+"""Half the distance from 1 to the next value of the format."""
+
+
+def _of_ones(name: str, dtype: str, weights: list[float], steps: int) -> KnownAnswer:
+    """Return an answer over inputs that are all 1: the value `steps` after 1."""
+    return _answer(f"{name} in {dtype}", [(w, dtype, _ONE[dtype]) for w in weights], dtype, _ONE[dtype] + steps)
+
+
+def _every_format(dtype: str) -> tuple[KnownAnswer, ...]:
+    half = _HALF_STEP[dtype]
+    return (
+        # Another order loses the 1 in the large terms.
+        _of_ones("the order of terms", dtype, [2.0**100, -(2.0**100), 1.0], 0),
+        # In float32 the last two terms are lost one by one; together they lift the sum over the tie.
+        _of_ones("a sum in float64", dtype, [1.0, half, 2.0**-24, 2.0**-30], 1),
+        # Just below a tie, which the rounding to float32 makes exact; it goes to the even neighbour above.
+        _of_ones("two roundings", dtype, [1.0, 2 * half, half, -(2.0**-40)], 2 if dtype != "F32" else 1),
+    )
+
+
 KNOWN_ANSWERS = (
+    *_every_format("F32"),
+    *_every_format("BF16"),
+    *_every_format("F16"),
     _answer("two roundings to BF16", [(_03, "BF16", 0x3F80), (_07, "BF16", 0x3F85)], "BF16", 0x3F84),
     _answer("a subnormal sum in F32", [(1.0, "F32", 0x0000_0001), (1.0, "F32", 0x0000_0002)], "F32", 0x0000_0003),
     _answer("a subnormal sum in BF16", [(1.0, "BF16", 0x0001), (1.0, "BF16", 0x0002)], "BF16", 0x0003),
@@ -57,9 +82,10 @@ KNOWN_ANSWERS = (
     _answer("mixed F16 and F32", [(1.0, "F16", 0x8001), (1.0, "F32", 0x3380_0000)], "F32", 0),
     _answer(
         "a true division",
-        [(1.0, "F32", 0x3F80_0000), (1.0, "F32", 0), (1.0, "F32", 0)],
+        # 49 times a tie: multiplied by 1/49 it comes out below the tie, and rounds to 0x3FFF_0001.
+        [(24.5, "F32", 0x3FFF_0001), (24.5, "F32", 0x3FFF_0002)],
         "F32",
-        0x3EAA_AAAB,
+        0x3FFF_0002,
         normalize=True,
     ),
 )
