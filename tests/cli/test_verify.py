@@ -104,7 +104,7 @@ def test_a_changed_readme_is_a_warning_and_in_the_headline(attest: Attest, made:
     (merged / "README.md").write_text("better")
     run = attest("verify", merged, *made.key, *made.parents)
     assert run.code == 0
-    assert "README.md differs from what was signed" in run.out.splitlines()[0]
+    assert "`README.md` differs from what was signed" in run.out.splitlines()[0]
     assert statuses(run)["files"] == "warn"
 
 

@@ -45,7 +45,7 @@ def test_a_bit_flipped_anywhere_in_the_readme_is_said_in_the_headline(signed_cop
     for offset in flips(signed_copy.merged / "README.md"):
         report = signed_copy.verify()
         assert report.verdict == "VERIFIED", offset
-        assert "README.md differs from what was signed" in report.headline, offset
+        assert "`README.md` differs from what was signed" in report.headline, offset
 
 
 @pytest.mark.parametrize("name", ["a", "b"])

@@ -22,7 +22,8 @@ MAX_DEPTH = 64
 MAX_INTEGER = 2**53 - 1
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,15}")
-_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+# Possessive, and with the last quote left open: a string that never ends is passed over once, not once per quote in it.
+_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _NOT_BRACKETS = bytes(b for b in range(256) if b not in b"[]{}")
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -79,9 +80,12 @@ def _check_depth(data: bytes) -> None:
     brackets = _STRINGS.sub(b"", data).translate(None, _NOT_BRACKETS)
     for _ in range(MAX_DEPTH):
         # Mark, then drop: `{[]}` must lose only its inner pair in one pass.
-        brackets = brackets.replace(b"[]", b"\0").replace(b"{}", b"\0").replace(b"\0", b"")
-        if not brackets:
+        left = brackets.replace(b"[]", b"\0").replace(b"{}", b"\0").replace(b"\0", b"")
+        if not left:
             return
+        if len(left) == len(brackets):
+            break
+        brackets = left
     raise MalformedJson(f"nested deeper than {MAX_DEPTH}, or brackets that do not match", rule=_RULE)
 
 

@@ -64,6 +64,7 @@ class JobBoard:
 
     def __init__(self) -> None:
         self._benches: dict[tuple[str, tuple[int, ...], int], _Bench] = {}
+        self._apart: list[_Bench] = []
 
     def _bench(self, info: TensorInfo) -> _Bench:
         bits = DTYPE_BITS[info.dtype]
@@ -72,6 +73,10 @@ class JobBoard:
     def add_checkpoint(self, checkpoint: OpenCheckpoint) -> None:
         for stored in checkpoint.stored.values():
             self._bench(stored.info).stored.append(stored)
+
+    def add_apart(self, checkpoint: OpenCheckpoint) -> None:
+        """Add a checkpoint that no operation connects with others: its tensors are only hashed."""
+        self._apart += [_Bench(stored=[stored]) for stored in checkpoint.stored.values()]
 
     def add_computed(self, computed: Computed) -> None:
         self._bench(computed.info).computed.append(computed)
@@ -109,7 +114,7 @@ class JobBoard:
 
     def jobs(self) -> list[TensorJob]:
         """Return the jobs in the order in which the first checkpoint's files are read from front to back."""
-        ordered = sorted(self._benches.values(), key=_reading_order)
+        ordered = sorted([*self._benches.values(), *self._apart], key=_reading_order)
         return [TensorJob(tuple(b.stored), tuple(b.computed), tuple(b.movements), tuple(b.hypotheses)) for b in ordered]
 
 

@@ -14,9 +14,13 @@ _BARRED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 WEIGHT_SUFFIXES = (
     ".safetensors", ".bin", ".pt", ".pth", ".pth.tar", ".pkl", ".pickle", ".ckpt", ".joblib", ".gguf", ".ggml", ".onnx",
-    ".onnx_data", ".h5", ".keras", ".msgpack", ".npz", ".npy", ".tflite", ".pb", ".ot", ".mlmodel",
+    ".onnx_data", ".h5", ".keras", ".msgpack", ".npz", ".npy", ".tflite", ".pb", ".ot", ".mlmodel", ".dduf", ".nemo",
+    ".distcp", ".pdparams",
 )  # fmt: skip
-PICKLE_FORMATS = frozenset({"bin", "pt", "pth", "pth.tar", "pkl", "pickle", "ckpt", "joblib"})
+PICKLE_FORMATS = frozenset(
+    {"bin", "pt", "pth", "pth.tar", "pkl", "pickle", "ckpt", "joblib", "nemo", "distcp", "pdparams", "h5", "keras"}
+)
+"""Formats that can run code when they are loaded: pickles, and such as carry functions."""
 _README = re.compile(r"readme.*(readme|\.md|\.txt|\.rst)|readme", re.DOTALL)
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp")
 _CODE_SUFFIXES = (

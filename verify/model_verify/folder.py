@@ -189,6 +189,9 @@ def _weights(
     for path, file in there.files.items():
         if path in listed and file.header_digest != listed[path].header_digest:
             yield Finding("HEADER_MISMATCH", path, str(listed[path].header_digest), file.header_digest.text)
+        elif path in listed and file.size_bytes != listed[path].size_bytes:
+            # The header fixes the size, so the manifest never told the truth about it.
+            yield Finding("FILE_MISMATCH", path, f"{listed[path].size_bytes} bytes", f"{file.size_bytes} bytes")
     for weight_set in manifest.weight_sets:
         if weight_set.tensors is not None:
             check.tensors[weight_set.prefix] = {}

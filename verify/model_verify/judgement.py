@@ -122,7 +122,10 @@ class _Judge:
         for prefix, tensors in self.case.tensors.items():
             node = SUBJECT if prefix == main else f"set:{prefix}"
             self.sets[prefix] = open_checkpoint(node, self.case.source, tensors, self.case.weight_files, self.stack)
-            self.board.add_checkpoint(self.sets[prefix])
+            if prefix == main:
+                self.board.add_checkpoint(self.sets[prefix])
+            else:
+                self.board.add_apart(self.sets[prefix])
 
     def open_materials(self) -> None:
         for material in self.case.pipeline.materials:

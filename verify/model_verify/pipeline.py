@@ -22,6 +22,8 @@ from model_verify.tensors import TensorInfo
 from model_verify.validation import first_problem
 
 LINEAR_F64_V1 = "linear/f64-v1"
+MAX_NODES = 64
+"""Of materials and steps together: each needs a buffer in every thread."""
 BLENDABLE_DTYPES = frozenset({"F32", "BF16", "F16"})
 
 
@@ -73,6 +75,9 @@ def check_pipeline(
 
     Vectors: verify/step-*, verify/material-*, verify/output-*.
     """
+    if len(materials) + len(raw_steps) > MAX_NODES:
+        count = len(materials) + len(raw_steps)
+        return Pipeline((), (), (_malformed("", f"{count} materials and steps, over the limit of {MAX_NODES}"),))
     findings: list[Finding] = []
     steps: list[Step] = []
     known: set[str] = set()

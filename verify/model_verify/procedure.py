@@ -40,6 +40,8 @@ from model_verify.report import (
 from model_verify.sources.source import Entry, EntryKind, Source, read_whole
 from model_verify.statement import Statement, read_statement
 
+MAX_LEAF_FILE_BYTES = 1 << 30
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -186,6 +188,11 @@ class _Procedure:
             self.findings.append(Finding("LEAVES_MISMATCH", MANIFEST_PATH, f"{count} leaves", stated))
             return None
         size = merkle.LEAF_BYTES * count
+        if size > MAX_LEAF_FILE_BYTES:
+            self.findings.append(
+                Finding("LEAVES_MISMATCH", LEAVES_PATH, f"at most {MAX_LEAF_FILE_BYTES} bytes", str(size))
+            )
+            return None
         entry = self.attestation_entry(LEAVES_PATH)
         if entry is None or entry.kind is EntryKind.IRREGULAR or entry.size_bytes != size:
             found = "no such file" if entry is None else entry.detail or f"{entry.size_bytes} bytes"

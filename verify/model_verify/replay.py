@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from model_verify.errors import OperationRefused
 from model_verify.merge.backend import Backend, Operand
 from model_verify.merge.coefficient import weight_sum
-from model_verify.merge.difference import Difference, compare, equal
+from model_verify.merge.difference import Difference, compare, differs_from_all, equal
 from model_verify.merkle import LEAF_BYTES, leaf
 from model_verify.sources.source import File
 from model_verify.tensors import CHUNK_BYTES, DTYPE_BITS, TensorInfo
@@ -272,7 +272,7 @@ class _Engine:
             there = views.get(computed.compare_with) if computed.compare_with is not None else None
             if computed.copy_of is not None:
                 view = views[computed.copy_of]
-                if not any(equal(view, views[rival]) for rival in computed.rivals):
+                if differs_from_all(view, [views[rival] for rival in computed.rivals]):
                     self.result.effective.add((computed.node, computed.copy_of))
                 as_expected = there is not None and equal(view, there)
             else:

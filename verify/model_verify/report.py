@@ -13,6 +13,8 @@ from model_verify.models import Wire, WireCheckpointRoot, WireFileDigest
 
 StepVerdict = Literal["reproduced", "attested", "unsupported", "contradicted", "unchecked"]
 Verdict = Literal["VERIFIED", "REJECTED", "INCOMPLETE"]
+_MOST_NAMED = 5
+"""Changed files of documentation that the headline names; it counts the others."""
 EXIT_CODES: dict[Verdict, int] = {"VERIFIED": 0, "REJECTED": 1, "INCOMPLETE": 3}
 
 
@@ -184,10 +186,13 @@ def decide(
     if not (expected_signer and everything_ran) or any(s.verdict in ("unchecked", "unsupported") for s in steps):
         return "INCOMPLETE", None, "something declared was not checked"
     level, link = _level(findings, steps, materials)
-    changed = sorted(finding.where for finding in findings if finding.code == "DOCUMENTATION_CHANGED")
+    changed = [finding.where for finding in findings if finding.code == "DOCUMENTATION_CHANGED"]
     if changed:
-        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        link += f"; {changed[0]}{more} differs from what was signed"
+        named = ", ".join(f"`{name}`" for name in changed[:_MOST_NAMED])
+        more = f" and {len(changed) - _MOST_NAMED} more" if len(changed) > _MOST_NAMED else ""
+        link += f"; {named}{more} {'differs' if len(changed) == 1 else 'differ'} from what was signed"
+    if any(finding.code == "CODE_ELSEWHERE" for finding in findings):
+        link += "; it loads code from elsewhere"
     return "VERIFIED", level, link
 
 
@@ -209,6 +214,8 @@ def _level(
     unverified = [finding.where for finding in findings if finding.code == "UNVERIFIED_WEIGHTS"]
     if unverified:
         return 2, f"no step gives the weights in {unverified[0]}"
+    if "ADAPTER_BASE_ELSEWHERE" in {finding.code for finding in findings}:
+        return 2, "this is an adapter, and the model that it changes is elsewhere"
     return 3, "every step was reproduced bit for bit"
 
 

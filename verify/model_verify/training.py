@@ -7,7 +7,7 @@ that the verifier was given, and otherwise how far they moved.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -29,12 +29,21 @@ _MOST_PARENTS_TOGETHER = 4
 
 @dataclass(slots=True)
 class _Tried:
-    """Parents that were tried together, and the formula of each tensor if there is a hypothesis."""
+    """Parents that were tried together, and the formulas that each tensor could have; none without a proposal."""
 
     parents: list[str]
     estimated: tuple[float, ...]
-    formulas: Mapping[str, Formula] | None
-    hypothesis: str
+    proposed: Mapping[str, Sequence[tuple[Formula, Hypothesis]]]
+
+    def surviving(self, disproved: Set[str]) -> dict[str, Formula] | None:
+        """Return a formula for every tensor that gives all of it to the bit; None if one tensor has none."""
+        found: dict[str, Formula] = {}
+        for name, proposals in self.proposed.items():
+            formula = next((f for f, hypothesis in proposals if hypothesis.name not in disproved), None)
+            if formula is None:
+                return None
+            found[name] = formula
+        return found or None
 
 
 @dataclass(slots=True)
@@ -139,11 +148,17 @@ def _plan_blend(
     if estimate is None:
         trial.not_tried[tuple(parents)] = "no coefficients can be estimated"
         return
-    hypothesis = f"{trial.step.id}: {' + '.join(parents)}"
-    for name, formula in (estimate.exact or {}).items():
-        terms = tuple(Term(parent.node, w.value) for parent, w in zip(chosen, formula.weights, strict=True))
-        board.add_hypothesis(after.stored[name].info, Hypothesis(hypothesis, after.node, terms, formula.normalize))
-    trial.tried.append(_Tried(list(parents), estimate.fitted, estimate.exact, hypothesis))
+    label = f"{trial.step.id}: {' + '.join(parents)}"
+    proposed: dict[str, list[tuple[Formula, Hypothesis]]] = {}
+    for name, likeliest in (estimate.exact or {}).items():
+        # A sample in which nothing moved speaks for no formula: the whole tensor decides among all of them.
+        for formula in dict.fromkeys((likeliest, *estimate.alternatives)):
+            terms = tuple(Term(parent.node, w.value) for parent, w in zip(chosen, formula.weights, strict=True))
+            number = len(proposed.setdefault(name, []))
+            hypothesis = Hypothesis(f"{label}: {number}: {name}", after.node, terms, formula.normalize)
+            board.add_hypothesis(after.stored[name].info, hypothesis)
+            proposed[name].append((formula, hypothesis))
+    trial.tried.append(_Tried(list(parents), estimate.fitted, proposed))
 
 
 def _groups(names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -175,10 +190,10 @@ def judge_training(trial: TrainingTrial, result: ReplayResult) -> TrainingJudgem
         findings.append(Finding("TRAINING_NO_EFFECT", step.id, "trainable tensors that differ", "all are as before"))
     trials: list[ReportTrial] = []
     for tried in trial.tried:
-        holds = tried.formulas is not None and tried.hypothesis not in result.disproved
-        equal = holds and bool(changed) and _others_still(trial, moved)
+        found = tried.surviving(result.disproved)
+        equal = found is not None and bool(changed) and _others_still(trial, moved)
         fitted = [f"{value:.6f}" for value in tried.estimated]
-        formulas = _by_extent(tried.formulas or {})
+        formulas = _by_extent(found or {name: proposals[0][0] for name, proposals in tried.proposed.items()})
         for formula in formulas or [None]:
             weights = None if formula is None else [weight.decimal for weight in formula.weights]
             trials.append(ReportTrial(parents=tried.parents, estimated=fitted, coefficients=weights, equal=equal))

@@ -18,7 +18,8 @@ from model_verify.weights import StoredTensor, WeightFile, read_weight_file
 SAFETENSORS = "safetensors"
 MAX_INDEX_BYTES = 64 << 20
 
-_INDEX = re.compile(r"(?P<stem>.+)\.safetensors\.index(?:\.(?P<variant>[^./]+))?\.json", re.DOTALL)
+# Case does not count: on many file systems a loader finds the file whatever the case of its name.
+_INDEX = re.compile(r"(?P<stem>.+)\.safetensors\.index(?:\.(?P<variant>[^./]+))?\.json", re.DOTALL | re.IGNORECASE)
 _SHARD = re.compile(r".*-[0-9]{5}-of-[0-9]{5}\.safetensors", re.DOTALL)
 _LOADED_FIRST = ("model", "diffusion_pytorch_model", "adapter_model")
 _RULE = "manifest §5"
@@ -91,7 +92,7 @@ def read_weight_sets(source: Source) -> FolderWeights:
     ]
     marked, ambiguity = _mark_primary(sets)
     ambiguous = found.problems + ([ambiguity] if ambiguity and not found.problems and not problems else [])
-    ordered = sorted(marked + others, key=lambda weight_set: weight_set.prefix.encode("utf-8"))
+    ordered = sorted(marked + others, key=lambda weight_set: _utf8(weight_set.prefix))
     return FolderWeights(tuple(ordered), files, tuple(problems + [Problem(error) for error in ambiguous]))
 
 
@@ -115,7 +116,7 @@ class _Discovery:
             if match := _INDEX.fullmatch(path):
                 prefix = match["stem"] + (f".{match['variant']}" if match["variant"] else "")
                 weight_set = self._indexed_set(path, prefix, match["stem"])
-                prefixes.add(prefix)
+                prefixes.add(prefix.casefold())
                 if weight_set is not None:
                     sets.append(weight_set)
                     claimed.update(weight_set.files)
@@ -126,7 +127,9 @@ class _Discovery:
             if claimed[path]:
                 continue
             prefix = path.removesuffix(path[-len(".safetensors") :])
-            if prefix in prefixes:
+            if not path.endswith(".safetensors"):
+                self._ambiguous(path, "named like safetensors only where case does not count")
+            elif prefix.casefold() in prefixes:
                 self._ambiguous(path, "a single file and an index of the same prefix: loaders choose differently")
             elif _SHARD.fullmatch(path.casefold()):
                 self._ambiguous(path, "named as a shard, but no index refers to it")
@@ -155,10 +158,11 @@ class _Discovery:
                 self._ambiguous(path, f"maps {json.dumps(name)} to what is no safetensors file beside it")
                 return None
             placed[name] = folder + file_name
-        shards = sorted(set(placed.values()), key=lambda shard: shard.encode("utf-8"))
+        shards = sorted(set(placed.values()), key=_utf8)
         for shard in shards:
-            if shard == f"{stem}.safetensors":
-                self._ambiguous(path, "refers to the single file of its own prefix, which loaders take first")
+            own = shard.casefold().removesuffix(".safetensors")
+            if own == stem.casefold() or own.rsplit("/", 1)[-1] in _LOADED_FIRST:
+                self._ambiguous(path, f"refers to {json.dumps(shard)}, which loaders take alone and first")
                 return None
             if shard in self.malformed:
                 return None  # the file's own problem says more
@@ -193,6 +197,11 @@ class _Discovery:
 
     def _ambiguous(self, where: str, message: str) -> None:
         self.problems.append(AmbiguousWeights(message, where=where, rule=_RULE))
+
+
+def _utf8(path: str) -> bytes:
+    """Return what paths are ordered by; names of files that are no Unicode text have an order too."""
+    return path.encode("utf-8", "surrogateescape")
 
 
 def _first_disagreement(placed: Mapping[str, str], shards: Iterable[WeightFile]) -> str:

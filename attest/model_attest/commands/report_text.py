@@ -126,7 +126,9 @@ def _statement(report: Report) -> Area:
     model = report.statement
     if model is None:
         return Area("statement", "skip", _NOT_REACHED)
-    text = " ".join(text for text in (model.name, model.version, model.uri) if text)
+    text = " ".join(text for text in (model.name, model.version) if text)
+    if model.uri:
+        text += f", {model.uri} by the signer's word"
     if report.signer is None or not report.signer.expected:
         return Area("statement", "skip", f"{text}, by the word of a signer that you did not name")
     return Area("statement", "ok", text)

@@ -18,7 +18,8 @@ INDEX = ".safetensors.index."
 EXEMPT_FOLDERS = ("attestation/", ".git/", ".cache/huggingface/", ".attest/")
 WEIGHTS = (
     ".safetensors", ".bin", ".pt", ".pth", ".pth.tar", ".pkl", ".pickle", ".ckpt", ".joblib", ".gguf", ".ggml", ".onnx",
-    ".onnx_data", ".h5", ".keras", ".msgpack", ".npz", ".npy", ".tflite", ".pb", ".ot", ".mlmodel",
+    ".onnx_data", ".h5", ".keras", ".msgpack", ".npz", ".npy", ".tflite", ".pb", ".ot", ".mlmodel", ".dduf",
+    ".nemo", ".distcp", ".pdparams",
 )  # fmt: skip
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp")
 READMES = ("readme", ".md", ".txt", ".rst")

@@ -15,6 +15,7 @@ Where no single proposal does, tensors are explained one by one: a recipe may gi
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -101,6 +102,11 @@ class Estimate:
 
     fitted: tuple[float, ...]
     exact: Mapping[str, Formula] | None
+
+    @property
+    def alternatives(self) -> tuple[Formula, ...]:
+        """The formulas of any tensor, those of most tensors first."""
+        return tuple(formula for formula, _ in Counter((self.exact or {}).values()).most_common())
 
 
 @dataclass(frozen=True, slots=True)

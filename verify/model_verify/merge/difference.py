@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model_verify.tensors import DTYPE_BITS
@@ -38,6 +39,18 @@ def equal(one: Buffer, other: Buffer) -> bool:
         return False
     kind = np.uint64 if len(one) % 8 == 0 else np.uint8
     return bool((np.frombuffer(one, dtype=kind) == np.frombuffer(other, dtype=kind)).all())
+
+
+def differs_from_all(one: Buffer, others: Sequence[Buffer]) -> bool:
+    """Return whether some byte of `one` is in none of `others`, at the same place. True where there are no others."""
+    if not others:
+        return len(one) > 0
+    import numpy as np
+
+    differ = np.ones(len(one), dtype=bool)
+    for other in others:
+        differ &= np.frombuffer(one, dtype=np.uint8) != np.frombuffer(other, dtype=np.uint8)
+    return bool(differ.any())
 
 
 def compare(one: Buffer, other: Buffer, dtype: str, offset: int) -> Difference:

@@ -14,6 +14,7 @@ from model_verify.sources.source import Entry, EntryKind
 
 _NEVER_COVERED = (".git", ".cache/huggingface", ".attest")
 _HUB_CACHE_REPO = re.compile(r"models--([^/]+?)--([^/]+)")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class LocalFile:
@@ -47,7 +48,11 @@ class LocalFile:
 
     def check_unchanged(self) -> None:
         if _identity(os.fstat(self._descriptor)) != self._identity:
-            raise SourceChanged(f"{self.path} changed while it was read", hint="run it again when nothing writes there")
+            raise _changed(self.path)
+
+
+def _changed(path: str) -> SourceChanged:
+    return SourceChanged(f"{path} changed while it was read", hint="run it again when nothing writes there")
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
@@ -67,12 +72,15 @@ class LocalFolder:
         self._allowed = [self.root]
         self._repository: str | None = None
         self._commit: str | None = None
+        self._opened: dict[str, tuple[int, ...]] = {}
         snapshots = self.root.parent
-        if snapshots.name == "snapshots" and (snapshots.parent / "blobs").is_dir():
-            self._allowed.append((snapshots.parent / "blobs").resolve())
+        blobs = snapshots.parent / "blobs"
+        # Blobs that are a link would let a folder name any place of the machine as its own.
+        if snapshots.name == "snapshots" and blobs.is_dir() and not blobs.is_symlink():
+            self._allowed.append(blobs)
             if match := _HUB_CACHE_REPO.fullmatch(snapshots.parent.name):
                 self._repository = f"pkg:huggingface/{match[1]}/{match[2]}"
-                self._commit = self.root.name
+                self._commit = self.root.name if _COMMIT.fullmatch(self.root.name) else None
 
     @property
     def label(self) -> str:
@@ -91,22 +99,25 @@ class LocalFolder:
 
         What manifest §4.4 never covers is left out. Raises `SourceUnreadable` where a folder cannot be listed.
         """
-        return sorted(self._walk(self.root, ""), key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
+        return sorted(self._walk(), key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
 
-    def _walk(self, folder: Path, prefix: str) -> Iterator[Entry]:
-        try:
-            with os.scandir(folder) as listing:
-                found = list(listing)
-        except OSError as error:
-            raise SourceUnreadable(f"{prefix or self._label}: {error.strerror}") from error
-        for item in found:
-            path = prefix + item.name
-            if path in _NEVER_COVERED:
-                continue
-            if item.is_dir(follow_symlinks=False):
-                yield from self._walk(Path(item.path), path + "/")
-            else:
-                yield self._entry(Path(item.path), path)
+    def _walk(self) -> Iterator[Entry]:
+        pending = [""]  # not the call stack: folders can nest deeper than that
+        while pending:
+            prefix = pending.pop()
+            try:
+                with os.scandir(self.root / prefix) as listing:
+                    found = list(listing)
+            except OSError as error:
+                raise SourceUnreadable(f"{prefix or self._label}: {error.strerror}") from error
+            for item in found:
+                path = prefix + item.name
+                if path in _NEVER_COVERED:
+                    continue
+                if item.is_dir(follow_symlinks=False):
+                    pending.append(path + "/")
+                else:
+                    yield self._entry(Path(item.path), path)
 
     def _entry(self, absolute: Path, path: str) -> Entry:
         try:
@@ -126,7 +137,8 @@ class LocalFolder:
     def open(self, path: str) -> Iterator[LocalFile]:
         """Yield the open file at `path`, and check at the end that it did not change.
 
-        Raises `SourceMissing`, `SourceUnreadable`, and `SourceChanged` on leaving.
+        What is opened again must be the same file still: a header and the data behind it are read at two times.
+        Raises `SourceMissing`, `SourceUnreadable`, and `SourceChanged`, also on leaving.
         """
         entry = self._entry(self.root / path, path)
         if entry.kind is EntryKind.IRREGULAR:
@@ -143,6 +155,8 @@ class LocalFolder:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise SourceUnreadable(f"{path}: not a regular file")
+            if self._opened.setdefault(path, _identity(status)) != _identity(status):
+                raise _changed(path)
             file = LocalFile(path, descriptor, status)
             yield file
             file.check_unchanged()

@@ -265,6 +265,9 @@ def leaf_files() -> Iterator[Vector]:
     )
     yield vector("leaves-missing", V + "V6", "No leaf file.", good.altered(LEAVES_PATH), code)
     words = "The signer stated another number of leaves."
+    longer = plain(manifest_edit=lambda m: m["files"][-1].update(size_bytes=m["files"][-1]["size_bytes"] + 1))
+    words = "The signer gives the weights a size that they do not have."
+    yield vector("size-of-weights", "verification V7", words, given(longer), rejected("FILE_MISMATCH"))
     count = plain(manifest_edit=lambda m: m["leaves"].update(count=m["leaves"]["count"] + 1))
     yield vector("leaves-count", V + "V6", words, given(count), code)
     words = "The signer signed a leaf file that does not give the tensor roots."

@@ -117,6 +117,9 @@ def exempt() -> Iterator[Vector]:
         "folder/model.sig": hexed(b"{}"),
     }
     yield vector("exempt", "manifest §4", words, good.altered(place=left), verified(1))
+    words = "Documentation beside the attestation: not exempt, and not documentation of the model."
+    beside = good.altered(place={"folder/attestation/README.md": hexed(b"# All is well")})
+    yield vector("attestation-readme", "manifest §4.1", words, beside, rejected("FILE_EXTRA"))
     words = "The same names elsewhere are files like any others."
     elsewhere = good.altered(place={"folder/sub/model.sig": hexed(b"{}"), "folder/sub/.attest/001.json": hexed(b"{}")})
     yield vector("exempt-elsewhere", "manifest §4", words, elsewhere, rejected("FILE_EXTRA"))
@@ -157,6 +160,10 @@ def loaders() -> Iterator[Vector]:
         given(plain(files=here)),
         verified(1),
     )
+    shards = toy.sharded(A)
+    one_shard = {**shards, "config.json": config(transformers_weights=sorted(shards)[0])}
+    words = "`transformers_weights` names one shard of the primary set, which would load alone."
+    yield vector("redirect-shard", V, words, given(plain(files=one_shard)), redirected)
     adapter = {"adapter_config.json": config(base_model_name_or_path="org/base")}
     beside = {**toy.folder(A), **adapter}
     yield vector(
@@ -171,12 +178,24 @@ def loaders() -> Iterator[Vector]:
         given(plain(files=adapted)),
         verified(1, "ADAPTER_BASE_ELSEWHERE"),
     )
+    merged_adapter = {**adapter, "adapter_model.safetensors": toy.folder(MERGED)["model.safetensors"]}
+    words = "A merge of adapters: every step is reproduced, and still the model is elsewhere."
+    yield vector(
+        "adapter-merge",
+        "verification §5",
+        words,
+        given(claim(files=merged_adapter)),
+        verified(2, "ADAPTER_BASE_ELSEWHERE"),
+    )
     for name, value in (
         ("auto-map-elsewhere", {"AutoModel": "org/code--modeling.Town"}),
         ("auto-map-elsewhere-list", {"AutoTokenizer": ["tokenization.Slow", "org/code--tokenization.Fast"]}),
     ):
         made = claim(files={**toy.folder(MERGED), "config.json": config(auto_map=value)})
         yield vector(name, V, "Code of another repository.", given(made), elsewhere)
+    nested = config(text_config={"auto_map": {"AutoModel": "org/code--modeling.Town"}})
+    made = claim(files={**toy.folder(MERGED), "processor_config.json": nested})
+    yield vector("auto-map-nested", V, "Code of another repository, in a part of another file.", given(made), elsewhere)
     local = {"AutoModel": "modeling.Town", "AutoTokenizer": [None, "tokenization.Fast"]}
     made = claim(files={**toy.folder(MERGED), "config.json": config(auto_map=local), "modeling.py": b"pass\n"})
     yield vector("auto-map-here", V, "Code of this folder.", given(made), verified(3))

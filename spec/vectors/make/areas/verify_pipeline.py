@@ -57,6 +57,9 @@ def graphs() -> Iterator[Vector]:
     parents = {**PARENTS, "c": {"model.safetensors": toy.file(C)}}
     made = given(claim(materials=three), parents=parents)
     yield vector("material-off-path", V9, "A material that no step uses.", made, rejected("MATERIAL_OFF_PATH"))
+    crowd = [*MATERIALS, *(material(f"m{number}", toy.root(C)) for number in range(62))]
+    words = "Sixty-four materials and a step: one more than there may be."
+    yield vector("nodes-too-many", "pipeline §1", words, given(claim(materials=crowd)), MALFORMED)
     made = given(plain(materials=MATERIALS[:1]), parents={"a": PARENTS["a"]})
     yield vector(
         "material-without-steps", "pipeline §2.3", "A material, and no steps.", made, rejected("MATERIAL_OFF_PATH")

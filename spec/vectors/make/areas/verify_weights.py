@@ -228,6 +228,15 @@ def ambiguous() -> Iterator[Vector]:
         single.altered(files={"other-00001-of-00002.safetensors": toy.file(B)}),
         extra,
     )
+    taken = {"town.safetensors.index.json": toy.index(dict.fromkeys(names, WEIGHTS))}
+    words = "An index of another stem that refers to `model.safetensors`, which loaders take alone."
+    yield vector("ambiguous-index-of-model", "manifest §5", words, single.altered(files=taken), extra)
+    twin = {"Model.Safetensors.Index.json": added[INDEX], "model-00001-of-00001.safetensors": toy.file(B)}
+    words = "The index and the single file have one prefix where case does not count."
+    yield vector("ambiguous-case", "manifest §5", words, single.altered(files=twin), extra)
+    words = "A name that ends like safetensors only where case does not count."
+    upper = {"OTHER.SAFETENSORS": toy.file(B)}
+    yield vector("ambiguous-suffix-case", "manifest §5", words, single.altered(files=upper), extra)
     good = given(plain(files=folder(toy.sharded(A))))
     yield vector(
         "ambiguous-two-indexes",
