@@ -94,7 +94,7 @@ FloatDtype = Literal["F32", "BF16", "F16"]
 class Wire(BaseModel):
     """A document, or a part of one. Unknown members are refused unless a subclass says otherwise."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True)
 
     @classmethod
     def read(cls, members: object) -> Self:
