@@ -158,7 +158,7 @@ def _read_parent(parent: Parent) -> _ParentModel:
 
 
 def _select_backend(device: str) -> Backend:
-    from model_verify.merge.backend import select_backend
+    from model_verify.merge.selection import select_backend
 
     return select_backend(device)
 

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from model_verify.merge.backend import CheckedBackend, Operand, select_backend
+from model_verify.merge.backend import CheckedBackend, Operand
 from model_verify.merge.coefficient import parse_weight
+from model_verify.merge.selection import select_backend
 from model_verify.replay import Computed, Stored, TensorJob, Term, run
 from model_verify.tensors import TensorInfo
 

@@ -32,7 +32,7 @@ from model_attest import merge, sign
 from model_attest.recipes import read_recipe
 from model_attest.signers.key import KeySigner, generate_key, write_key_pair
 from model_verify.errors import AttestError, OutputError
-from model_verify.merge.backend import select_backend
+from model_verify.merge.selection import select_backend
 from model_verify.procedure import Request, verify
 from model_verify.sources.local import LocalFolder
 

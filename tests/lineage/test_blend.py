@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from model_verify.lineage.blend import Estimate, Formula, estimate_blend
-from model_verify.merge.backend import Backend, select_backend
+from model_verify.merge.backend import Backend
+from model_verify.merge.selection import select_backend
 from tests.lineage.weights import DTYPES, Tensors, blend, random_model, samples, sibling
 
 FORMATS = ["BF16", "F16", "F32"]

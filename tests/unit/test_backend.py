@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from model_verify.errors import BackendUnavailable
-from model_verify.merge.backend import Backend, Blended, check_known_answers, select_backend
+from model_verify.merge.backend import Backend, Blended, check_known_answers
 from model_verify.merge.coefficient import weight_sum
 from model_verify.merge.compiled import NumbaBackend
 from model_verify.merge.formats import as_bits, narrow, widen
 from model_verify.merge.known_answers import KNOWN_ANSWERS, KnownAnswer
 from model_verify.merge.reference import NumpyBackend, blend
+from model_verify.merge.selection import select_backend
 from model_verify.merge.tensor import TorchBackend
 from tests.models import SignedMerge
 

@@ -16,7 +16,8 @@ from model_verify.digest import CheckpointRoot, TensorRoot
 from model_verify.errors import BackendUnavailable, CallerError, MalformedInput
 from model_verify.findings import Finding, Severity, limited
 from model_verify.manifest import infos, leaf_tensors, primary
-from model_verify.merge.backend import CheckedBackend, select_backend
+from model_verify.merge.backend import CheckedBackend
+from model_verify.merge.selection import select_backend
 from model_verify.models import Manifest, Material, MergeStep, TrainStep
 from model_verify.pipeline import BoundMerge, Pipeline, Step, bind_merge, output_root
 from model_verify.replay import ReplayResult, run

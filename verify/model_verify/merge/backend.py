@@ -1,11 +1,10 @@
-"""Choose who computes, and make it prove that it computes the right bits. Spec: merge §2."""
+"""What computes merges has to offer, and how it proves that it computes the right bits. Spec: merge §2."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from model_verify.errors import BackendUnavailable
@@ -98,39 +97,3 @@ def check_known_answers(backend: Backend, dtypes: frozenset[str] = frozenset({"F
                 f"{backend.name} computes other bits than linear/f64-v1 ({answer.name})",
                 hint="something set this processor or device to flush subnormals or to another rounding mode",
             )
-
-
-def select_backend(device: str) -> CheckedBackend:
-    """Return the backend for `device`: `cpu`, `cuda`, or `auto`, which takes CUDA where there is a device for it.
-
-    Raises `BackendUnavailable` where its software or device is missing.
-    """
-    if device == "cuda" or (device == "auto" and _has_nvidia_device()):
-        return CheckedBackend(_torch_backend())
-    return CheckedBackend(_cpu_backend())
-
-
-def _has_nvidia_device() -> bool:
-    """Look for a driver without importing torch, which takes longer than verifying a small model."""
-    return Path("/proc/driver/nvidia/version").exists()
-
-
-def _torch_backend() -> Backend:
-    try:
-        from model_verify.merge.tensor import TorchBackend
-    except ImportError as error:
-        raise BackendUnavailable("torch is not installed", hint="`pip install 'model-attest[replay]'`") from error
-    return TorchBackend("cuda")
-
-
-def _cpu_backend() -> Backend:
-    try:
-        from model_verify.merge.reference import NumpyBackend
-    except ImportError as error:
-        raise BackendUnavailable("numpy is not installed", hint="`pip install 'model-attest[replay]'`") from error
-    try:
-        from model_verify.merge.compiled import NumbaBackend
-    except (ImportError, RuntimeError):
-        # Numba raises RuntimeError where it may write its cache nowhere, as in a read-only installation without a home.
-        return NumpyBackend()
-    return NumbaBackend()
