@@ -29,6 +29,7 @@ from model_verify.digest import CheckpointRoot, FileDigest
 from model_verify.envelope import MAX_BUNDLE_BYTES, open_bundle
 from model_verify.errors import CallerError, MalformedDocument, MalformedInput, OutputError, SourceError
 from model_verify.findings import Severity
+from model_verify.folder import redirections
 from model_verify.manifest import infos, leaf_tensors, primary, read_manifest, set_roots
 from model_verify.models import (
     ATTESTATION_FOLDER,
@@ -39,11 +40,12 @@ from model_verify.models import (
     Manifest,
     Material,
     MergeStep,
+    ModelIdentity,
     TrainStep,
 )
 from model_verify.pipeline import check_pipeline
 from model_verify.sources.local import LocalFolder
-from model_verify.sources.source import read_whole
+from model_verify.sources.source import EntryKind, read_whole
 from model_verify.statement import read_statement
 
 WORK_FOLDER = ".attest"
@@ -69,6 +71,8 @@ class SignResult:
     """The public key's hint."""
     replaced_steps: int
     """How many steps the attestation had that this one takes the place of."""
+    uri: str | None
+    """The repository that the model is signed for."""
     bundle_path: Path
 
 
@@ -115,6 +119,7 @@ def sign_folder(
     inventory = take_inventory(source, progress=progress)
     _check_steps(materials, steps, inventory.checkpoint_root)
     _check_trainable(steps, inventory.manifest)
+    _check_redirections(source, inventory.manifest)
     model = describe_model(name, inventory.checkpoint_root, version=version, uri=uri)
     manifest = inventory.manifest.canonical()
     manifest_digest = FileDigest(hashlib.sha256(manifest).digest())
@@ -123,7 +128,7 @@ def sign_folder(
     check_attestation(attestation.manifest, attestation.leaves, attestation.bundle, signer=signer, statement=statement)
     replaced_steps = _stated_steps(source)
     _write(folder, attestation)
-    return _result(folder, inventory, model.name, manifest_digest, materials, steps, signer, replaced_steps)
+    return _result(folder, inventory, model, manifest_digest, materials, steps, signer, replaced_steps)
 
 
 def _check_steps(materials: Sequence[Material], steps: Sequence[MergeStep | TrainStep], root: CheckpointRoot) -> None:
@@ -140,6 +145,17 @@ def _check_steps(materials: Sequence[Material], steps: Sequence[MergeStep | Trai
             )
         problem = finding.actual or "leads nowhere: no later step uses it"
         raise MalformedDocument(finding.code, f"{finding.where}: {problem}", where=RECORD_FOLDER.as_posix())
+
+
+def _check_redirections(source: LocalFolder, manifest: Manifest) -> None:
+    """Raise where a loader would take other weights than those that are signed: every verifier rejects that."""
+    present = {entry.path: entry for entry in source.entries() if entry.kind is EntryKind.FILE}
+    for finding in redirections(source, present, primary(manifest)):
+        if finding.severity is Severity.FAIL:
+            raise CallerError(
+                f"{finding.where}: a loader would take other weights ({finding.actual})",
+                hint=f"remove it, or make it agree: {finding.expected}",
+            )
 
 
 def _check_trainable(steps: Sequence[MergeStep | TrainStep], manifest: Manifest) -> None:
@@ -229,7 +245,7 @@ def _write(folder: Path, attestation: _Attestation) -> None:
 def _result(
     folder: Path,
     inventory: Inventory,
-    name: str,
+    model: ModelIdentity,
     manifest_digest: FileDigest,
     materials: Sequence[Material],
     steps: Sequence[MergeStep | TrainStep],
@@ -238,7 +254,8 @@ def _result(
 ) -> SignResult:
     manifest = inventory.manifest
     return SignResult(
-        name=name,
+        name=model.name,
+        uri=model.uri,
         manifest_digest=manifest_digest,
         checkpoint_root=inventory.checkpoint_root,
         tensor_count=len(primary(manifest).tensors or ()),

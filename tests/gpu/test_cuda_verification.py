@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from model_verify.merge import backend as backends
+from model_verify.merge import selection
 from model_verify.merge.tensor import TorchBackend
 from model_verify.report import Report
 from tests.models import RECIPE, SignedMerge, make_signed_merge
@@ -29,7 +29,7 @@ def on_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         if not torch.cuda.is_available():
             pytest.skip("torch finds no CUDA device")
     else:
-        monkeypatch.setattr(backends, "_torch_backend", lambda: TorchBackend("cpu"))
+        monkeypatch.setattr(selection, "_torch_backend", lambda: TorchBackend("cpu"))
     return name
 
 

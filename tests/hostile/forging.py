@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from model_attest.sign import sign_folder
 from model_attest.signers.key import KeySigner
@@ -52,7 +53,9 @@ class Forger:
         return folder
 
     def sign(self) -> None:
-        sign_folder(self.subject, self.signer, name="subject")
+        # A liar's tool does not refuse what every verifier rejects.
+        with mock.patch("model_attest.sign._check_redirections"):
+            sign_folder(self.subject, self.signer, name="subject")
 
     def restate(self, change: Callable[[Members], None]) -> None:
         """Sign the statement again after `change` has had it."""

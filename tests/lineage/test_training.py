@@ -113,8 +113,11 @@ def test_a_blend_of_two_candidates_and_the_input_is_found(tmp_path: Path) -> Non
     assert contradiction(report) == "0.5·parent + 0.3·candidate 1 + 0.2·candidate 2, to the bit"
 
 
-def test_somebody_elses_model_is_found(tmp_path: Path) -> None:
-    assert contradiction(verify_as_training(tmp_path, OTHER)) == "0·parent + 1·candidate 1, to the bit"
+def test_a_candidate_of_the_same_weights_is_said_and_accuses_nobody(tmp_path: Path) -> None:
+    report = verify_as_training(tmp_path, OTHER)
+    assert_attested(report)
+    (finding,) = [finding for finding in report.findings if finding.code == "CANDIDATE_NOT_TRIED"]
+    assert finding.actual == "it has the same weights, which does not say whose they are"
 
 
 @pytest.mark.parametrize("name", ["embedding", "layers.0.norm"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ import pytest
 from model_attest.record import write_record
 from model_attest.sign import sign_folder
 from model_verify import merkle
+from model_verify.canonical import dumps
 from model_verify.digest import CheckpointRoot
-from model_verify.errors import CallerError
+from model_verify.errors import CallerError, MalformedDocument
 from model_verify.models import Material, MaterialDigest, StepOutput, StepRecord, TrainStep
 from model_verify.sources.local import LocalFolder
+from model_verify.statement import read_statement
 from model_verify.weight_sets import read_weight_sets
 from tests.models import SignedMerge, new_signer, small_tensors, write_model
 
@@ -77,3 +80,29 @@ def test_a_configuration_too_large_to_look_into_is_rejected(signed_copy: SignedM
         file.truncate((64 << 20) + 1)
     codes = {finding.code for finding in signed_copy.verify().findings}
     assert codes == {"FILE_MISMATCH", "WEIGHTS_REDIRECTED"}
+
+
+@pytest.mark.parametrize("members", [{"transformers_weights": "other.safetensors"}, None])
+def test_signing_refuses_what_a_loader_would_take_from_elsewhere(
+    tmp_path: Path, members: dict[str, str] | None
+) -> None:
+    model = write_model(tmp_path / "model", small_tensors(2))
+    if members is None:
+        (model / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
+    else:
+        (model / "config.json").write_text(json.dumps(members))
+    with pytest.raises(CallerError, match="a loader would take other weights"):
+        sign_folder(model, new_signer(), name="model", version=None, uri=None)
+    assert not (model / "attestation").exists()
+
+
+def test_members_under_the_names_of_our_own_code_are_not_read() -> None:
+    zero = {"sha256": "0" * 64}
+    statement = {
+        "statement_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "attestation/manifest.json", "digest": zero}],
+        "predicate_type": "https://model-attest.github.io/pipeline/v1",
+        "predicate": {"model": {"name": "x", "checkpoint_root": "sha256:" + "0" * 64}},
+    }
+    with pytest.raises(MalformedDocument):
+        read_statement(dumps(statement))  # type: ignore[arg-type]

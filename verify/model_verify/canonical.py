@@ -1,7 +1,7 @@
 """Strict JSON in, canonical JSON (RFC 8785) out. Spec: statement §1.
 
 The standard library's parser does the reading, with every liberty it takes taken away. Writing relies on two facts
-that tests hold against the rfc8785 package: over our values (no fractions, no integers past 2^53−1) the standard
+that tests hold against the rfc8785 package: over our values (no any_numbers, no integers past 2^53−1) the standard
 library's escapes are those of RFC 8785, and only the order of member names needs care.
 """
 
@@ -28,22 +28,23 @@ _NOT_BRACKETS = bytes(b for b in range(256) if b not in b"[]{}")
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def loads(data: bytes, *, max_bytes: int, where: str = "", fractions: bool = False) -> Json:
-    """Return the value that `data` writes. With `fractions`, numbers that are not such integers are read as None.
+def loads(data: bytes, *, max_bytes: int, where: str = "", any_numbers: bool = False) -> Json:
+    """Return the value that `data` writes. With `any_numbers`, numbers of any form are accepted; those
+    that are no such integers are read as None.
 
     Raises `MalformedJson`, naming `where`, for anything that statement §1.1 excludes, and for more than `max_bytes`.
 
     Vectors: json/*.
     """
     try:
-        return _loads(data, max_bytes, fractions=fractions)
+        return _loads(data, max_bytes, any_numbers=any_numbers)
     except MalformedJson as error:
         if error.where or not where:
             raise
         raise MalformedJson(error.reason, where=where, rule=error.rule) from error
 
 
-def _loads(data: bytes, max_bytes: int, *, fractions: bool) -> Json:
+def _loads(data: bytes, max_bytes: int, *, any_numbers: bool) -> Json:
     if len(data) > max_bytes:
         raise MalformedJson(f"{len(data)} bytes of JSON, over the limit of {max_bytes}", rule="statement §1.2")
     try:
@@ -57,8 +58,8 @@ def _loads(data: bytes, max_bytes: int, *, fractions: bool) -> Json:
         value: Json = json.loads(
             text,
             object_pairs_hook=_object,
-            parse_int=_integer,
-            parse_float=_ignore_fraction if fractions else _refuse_fraction,
+            parse_int=_integer_or_none if any_numbers else _integer,
+            parse_float=_ignore_fraction if any_numbers else _refuse_fraction,
             parse_constant=_refuse_constant,
         )
     except json.JSONDecodeError as error:
@@ -106,6 +107,13 @@ def _integer(text: str) -> int:
     return value
 
 
+def _integer_or_none(text: str) -> int | None:
+    try:
+        return _integer(text)
+    except MalformedJson:
+        return None
+
+
 def _ignore_fraction(text: str) -> None:
     return None
 
@@ -145,7 +153,7 @@ def _require_scalar_values(text: str) -> None:
 def dumps(value: Json | Sequence[Json]) -> bytes:
     """Return the canonical JSON of `value` as UTF-8. Spec: statement §1.3.
 
-    Raises `ValueError` for fractions, integers past 2^53−1 and lone surrogates: our own bugs, never input.
+    Raises `ValueError` for any_numbers, integers past 2^53−1 and lone surrogates: our own bugs, never input.
     """
     return _ENCODER.encode(_ordered(value)).encode("utf-8")
 

@@ -53,7 +53,7 @@ def check_folder(source: Source, manifest: Manifest) -> FolderCheck:
             raise
     check.files_hashed = len(plain)
     check.bytes_hashed = sum(present[file.path].size_bytes for file in plain)
-    check.findings += limited(_redirections(source, present, primary(manifest)))
+    check.findings += limited(redirections(source, present, primary(manifest)))
     check.findings += limited(_unverified(manifest))
     weights = read_weight_sets(source)
     check.weight_files = weights.files
@@ -113,7 +113,7 @@ def _content(source: Source, file: ManifestFile, interrupted: threading.Event) -
     return _differing(file.path, "FILE_MISMATCH", file.file_digest.text, digest.text)
 
 
-def _redirections(source: Source, present: Mapping[str, Entry], weights: ManifestWeightSet) -> Iterator[Finding]:
+def redirections(source: Source, present: Mapping[str, Entry], weights: ManifestWeightSet) -> Iterator[Finding]:
     """Yield what would make a loader take something else than was verified. Spec: verification V7."""
     configurations = {path: entry for path, entry in present.items() if path.endswith("config.json")}
     for path, entry in configurations.items():

@@ -43,7 +43,8 @@ class Case:
     tensors: Mapping[str, Mapping[str, StoredTensor]]
     """By set prefix: tensors that are there as signed, data not yet read."""
     weight_files: Mapping[str, WeightFile]
-    folder_is_as_signed: bool
+    structure_is_as_signed: bool
+    """Whether V8 found nothing about the weight files before their data were read."""
     signed_leaves: memoryview | None
     parents: Mapping[str, Source]
     candidates: Sequence[Source]
@@ -96,6 +97,8 @@ class _Judge:
         self.trials: dict[str, TrainingTrial] = {}
         self.verdicts: dict[str, StepVerdict] = {}
         self.backend: CheckedBackend | None = None
+        self.subject_holds = False
+        """Whether every tensor of the primary set is as signed, data included."""
 
     def judge(self) -> Judgement:
         self.open_subject()
@@ -178,7 +181,7 @@ class _Judge:
         match step:
             case MergeStep():
                 self.plan_merge(step, is_subject)
-            case TrainStep() if is_subject and self.case.folder_is_as_signed:
+            case TrainStep() if is_subject and self.case.structure_is_as_signed:
                 others = {name: c for name, c in self.materials.items() if name not in step.inputs} | dict(candidates)
                 assert self.backend is not None
                 subject = self.sets[primary(self.case.manifest).prefix]
@@ -193,7 +196,7 @@ class _Judge:
             try:
                 self.backend = select_backend(self.case.device)
             except BackendUnavailable as error:
-                self.out.findings.append(Finding("NO_MERGE_BACKEND", step_id, error.hint or "", error.message))
+                self.out.findings.append(Finding("NO_MERGE_BACKEND", step_id, "its software", error.message))
                 return False
         return True
 
@@ -214,7 +217,7 @@ class _Judge:
         main = primary(self.case.manifest).prefix
         place = 0
         found: list[Finding] = []
-        self.out.every_tensor_hashed = True
+        self.out.every_tensor_hashed = self.subject_holds = True
         for prefix, info, signed_root in leaf_tensors(self.case.manifest):
             size = merkle.LEAF_BYTES * info.chunk_count
             signed = None if self.case.signed_leaves is None else self.case.signed_leaves[place : place + size]
@@ -223,9 +226,11 @@ class _Judge:
             there = result.tensors.get((node, info.name))
             if there is None or there.info != info:
                 self.out.every_tensor_hashed = False
+                self.subject_holds = self.subject_holds and prefix != main
                 continue
             if _root(there.leaves) == signed_root:
                 continue
+            self.subject_holds = self.subject_holds and prefix != main
             path = self.case.tensors[prefix][info.name].path
             details = self.replayed_difference(info.name, signed_root, result) or _chunks(there.leaves, signed)
             found.append(Finding("TENSOR_MISMATCH", f"{path}: {info.name}", signed_root.text, details))
@@ -260,13 +265,13 @@ class _Judge:
         tensors = moved = elements = None
         trials = []
         ready = self.runs_steps and all(self.input_holds(name) for name in step.inputs)
-        if not isinstance(step, MergeStep | TrainStep):
+        if self.runs_steps and not isinstance(step, MergeStep | TrainStep):
             verdict = "unsupported"
         elif ready and step.id in self.merges:
             verdict = self.judge_merge(self.merges[step.id], result)
             tensors = len(self.merges[step.id].bound.operations)
-        elif ready and step.id in self.trials:
-            judged = judge_training(self.trials[step.id], result)
+        elif ready and step.id in self.trials and self.subject_holds:
+            judged = judge_training(self.trials[step.id], result, self.out.candidates, output_root(step))
             verdict, moved, elements, trials = judged.verdict, judged.moved, judged.elements, judged.trials
             self.out.findings += judged.findings
         elif ready and isinstance(step, TrainStep) and output_root(step) != self.subject_root:

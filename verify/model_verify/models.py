@@ -24,12 +24,8 @@ from model_verify.canonical import MAX_INTEGER, dumps
 from model_verify.digest import CheckpointRoot, Digest, FileDigest, TensorRoot
 
 TYPE_PREFIX = "https://model-attest.github.io/"
-MANIFEST_SCHEMA = TYPE_PREFIX + "manifest/v1"
 PIPELINE_TYPE = TYPE_PREFIX + "pipeline/v1"
-STEP_RECORD_SCHEMA = TYPE_PREFIX + "step-record/v1"
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
-BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 ATTESTATION_FOLDER = "attestation"
 MANIFEST_PATH = "attestation/manifest.json"
@@ -94,12 +90,12 @@ FloatDtype = Literal["F32", "BF16", "F16"]
 class Wire(BaseModel):
     """A document, or a part of one. Unknown members are refused unless a subclass says otherwise."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True)
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     @classmethod
     def read(cls, members: object) -> Self:
         """Return the document that `members`, from `canonical.loads`, are; raises pydantic's `ValidationError`."""
-        return cls.model_validate(members, context=_READING)
+        return cls.model_validate(members, context=_READING, by_alias=True, by_name=False)
 
     def canonical(self) -> bytes:
         """Return the canonical JSON of this document; members that are None are left out. Spec: statement §1.3."""
@@ -245,9 +241,9 @@ class Predicate(Open):
     resolved_dependencies: list[Material]
     steps: list[dict[str, Any]]
     critical: Maybe[list[str]] = None
-    card: Any = None
-    supersedes: Any = None
-    extensions: Any = None
+    card: Annotated[Any, BeforeValidator(_refuse_null)] = None
+    supersedes: Annotated[Any, BeforeValidator(_refuse_null)] = None
+    extensions: Annotated[Any, BeforeValidator(_refuse_null)] = None
 
     KNOWN: ClassVar[frozenset[str]] = frozenset({"model", "resolvedDependencies", "steps", "critical"})
 

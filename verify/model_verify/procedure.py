@@ -11,7 +11,6 @@ procedure raises `_Stop`; everything else is collected.
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +20,12 @@ from model_verify import merkle
 from model_verify.digest import FileDigest
 from model_verify.envelope import MAX_BUNDLE_BYTES, PublicKey, SignedPayload, is_statement, open_bundle
 from model_verify.errors import CallerError, MalformedDocument
-from model_verify.findings import Finding, Severity
+from model_verify.findings import REASONS, Finding, Severity
 from model_verify.folder import FolderCheck, check_folder
 from model_verify.judgement import Case, Judgement, judge
 from model_verify.models import BUNDLE_PATH, LEAVES_PATH, MANIFEST_PATH, Manifest
 from model_verify.pipeline import Pipeline, check_pipeline
+from model_verify.replay import processors
 from model_verify.report import (
     Report,
     ReportFiles,
@@ -236,7 +236,7 @@ class _Procedure:
             pipeline=self.pipeline,
             tensors=self.folder.tensors,
             weight_files=self.folder.weight_files,
-            folder_is_as_signed=not any(finding.severity is Severity.FAIL for finding in self.folder.findings),
+            structure_is_as_signed=not any(REASONS[f.code] == (Severity.FAIL, "V8") for f in self.folder.findings),
             signed_leaves=self.signed_leaves,
             parents=self.request.parents,
             candidates=self.request.candidates,
@@ -277,7 +277,7 @@ class _Procedure:
             not_checked=list(self.not_checked()),
             run=ReportRun(
                 device=judged.device,
-                threads=self.request.threads or os.cpu_count() or 1,
+                threads=self.request.threads or processors(),
                 bytes_read=judged.bytes_read + self.folder.bytes_hashed,
                 seconds=f"{time.monotonic() - self.started:.3f}",
             ),

@@ -149,11 +149,12 @@ def run(
     """
     engine = _Engine(backend, progress)
     engine.prepare(jobs)
-    _run_threads(engine, jobs, threads or _processors())
+    _run_threads(engine, jobs, threads or processors())
     return engine.result
 
 
-def _processors() -> int:
+def processors() -> int:
+    """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

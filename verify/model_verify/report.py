@@ -232,7 +232,7 @@ _SENTENCES = {
     "SIGNATURE_INVALID": "the expected key did not sign this",
     "SIGNER_NOT_EXPECTED": "nobody said whose signature to expect",
     "SIGNATURE_KIND_UNSUPPORTED": "the signature is of a kind that cannot be checked here",
-    "ATTESTED_FOR_OTHER_REPO": "the attestation is for another repository",
+    "ATTESTED_FOR_OTHER_REPO": "the attestation is not for this repository",
     "MANIFEST_MISMATCH": "the manifest is not the one that was signed",
     "LEAVES_MISMATCH": "the leaf file is not the one that was signed",
     "FILE_MISSING": "a file is missing",

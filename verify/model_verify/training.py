@@ -13,12 +13,13 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from model_verify.checkpoints import JobBoard, OpenCheckpoint
-from model_verify.findings import Finding
+from model_verify.digest import CheckpointRoot
+from model_verify.findings import Finding, Severity
 from model_verify.merge.backend import Backend
 from model_verify.models import TrainStep
 from model_verify.pipeline import BLENDABLE_DTYPES
 from model_verify.replay import Hypothesis, Movement, ReplayResult, Stored, Term
-from model_verify.report import ReportTrial, StepVerdict
+from model_verify.report import ReportCandidate, ReportTrial, StepVerdict
 from model_verify.tensors import TensorInfo
 
 if TYPE_CHECKING:
@@ -88,7 +89,10 @@ def plan_training(
     trial.trainable = set(after_infos) if step.trainable == "all" else set(step.trainable)
     for name in sorted(before_infos.keys() | after_infos.keys() | trial.trainable):
         was, now = before_infos.get(name), after_infos.get(name)
-        if was is not None and was == now:
+        if was is None and now is None:
+            where = f"{step.id}: {name}"
+            trial.findings.append(Finding("TRAINING_CHANGED_OTHER", where, "a tensor", "trainable, but not there"))
+        elif was is not None and was == now:
             trial.shared[name] = was
             board.add_movement(was, Movement(step.id, before_node, after.node))
         else:
@@ -175,9 +179,12 @@ def _can_blend(name: str, parents: Sequence[_Parent], after: Stored) -> bool:
     return all(i is not None and i.dtype in BLENDABLE_DTYPES and i.shape == after.info.shape for i in infos)
 
 
-def judge_training(trial: TrainingTrial, result: ReplayResult) -> TrainingJudgement:
+def judge_training(
+    trial: TrainingTrial, result: ReplayResult, candidates: Sequence[ReportCandidate], subject_root: CheckpointRoot
+) -> TrainingJudgement:
     """Return the verdict on a train step once every byte was read. Spec: pipeline §4."""
     step = trial.step
+    itself = {candidate.label for candidate in candidates if candidate.root == subject_root}
     findings = list(trial.findings)
     moved = {name: result.moved[step.id, name].elements for name in trial.shared if (step.id, name) in result.moved}
     for name, elements in sorted(moved.items()):
@@ -189,7 +196,12 @@ def judge_training(trial: TrainingTrial, result: ReplayResult) -> TrainingJudgem
     if not trial.findings and not changed:
         findings.append(Finding("TRAINING_NO_EFFECT", step.id, "trainable tensors that differ", "all are as before"))
     trials: list[ReportTrial] = []
+    for label in sorted(itself):
+        why = "it has the same weights, which does not say whose they are"
+        findings.append(Finding("CANDIDATE_NOT_TRIED", step.id, f"blends with {label}", why))
     for tried in trial.tried:
+        if itself & set(tried.parents):
+            continue
         found = tried.surviving(result.disproved)
         equal = found is not None and bool(changed) and _others_still(trial, moved)
         fitted = [f"{value:.6f}" for value in tried.estimated]
@@ -200,13 +212,13 @@ def judge_training(trial: TrainingTrial, result: ReplayResult) -> TrainingJudgem
         if equal and not any(finding.code == "TRAINING_EQUALS_BLEND" for finding in findings):
             blend = "; ".join(_written(formula, tried.parents, count) for formula, count in formulas.items())
             findings.append(Finding("TRAINING_EQUALS_BLEND", step.id, "trained weights", f"{blend}, to the bit"))
-    contradicted = bool(findings)
+    contradicted = any(finding.severity is Severity.FAIL for finding in findings)
     findings.append(Finding("TRAINING_MOVED", step.id, actual=f"{changed} of {elements} trainable elements differ"))
     for parents, why in trial.not_tried.items():
         if parents[0] == step.inputs[0] and len(parents) == 2:
             findings.append(Finding("CANDIDATE_NOT_TRIED", step.id, f"blends with {parents[1]}", why))
     if not trial.had_others:
-        findings.append(Finding("UNDECLARED_PARENTS_NOT_TESTED", step.id, "a candidate to hold it against"))
+        findings.append(Finding("UNDECLARED_PARENTS_NOT_TESTED", step.id, actual="no other model was given"))
     verdict: StepVerdict = "contradicted" if contradicted else "attested"
     return TrainingJudgement(verdict, changed, elements, trials, findings)
 

@@ -140,7 +140,7 @@ class _Discovery:
     def _indexed_set(self, path: str, prefix: str, stem: str) -> WeightSet | None:
         try:
             data = read_whole(self.source, path, max_bytes=MAX_INDEX_BYTES)
-            members = loads(data, max_bytes=MAX_INDEX_BYTES, fractions=True)
+            members = loads(data, max_bytes=MAX_INDEX_BYTES, any_numbers=True)
         except MalformedJson as error:
             self._ambiguous(path, f"the index is not readable: {error.reason}")
             return None

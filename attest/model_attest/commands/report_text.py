@@ -251,7 +251,8 @@ def _hints(report: Report) -> Iterator[str]:
     missing = [material for material in report.materials if material.status == "missing"]
     if missing:
         yield f"pass {' '.join(f'`--parent {material.id}=PATH`' for material in missing)}"
-    yield from sorted({f.expected for f in report.findings if f.code == "NO_MERGE_BACKEND" and f.expected})
+    if "NO_MERGE_BACKEND" in codes:
+        yield "merges are replayed by numpy and numba: `pip install 'model-attest[replay]'`"
     if codes & {"CRITICAL_UNKNOWN", "STEP_TYPE_UNKNOWN", "PROFILE_UNKNOWN", "SIGNATURE_KIND_UNSUPPORTED"}:
         yield "a newer version of attest may know what this one does not"
     if "UNDECLARED_PARENTS_NOT_TESTED" in codes and report.verdict == "VERIFIED":

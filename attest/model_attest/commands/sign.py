@@ -62,6 +62,8 @@ def sign(
         other_weight_sets=list(result.other_weight_sets),
     )
     notes = [f"warning: no step gives the weights in {other}" for other in answer.other_weight_sets]
+    if result.uri is None:
+        notes.append("note: no `--uri` names a repository: in the Hub's cache, copies of this will be rejected")
     if result.replaced_steps > len(result.steps):
         notes.append(
             f"warning: the attestation that was here stated {result.replaced_steps} steps, this one states "

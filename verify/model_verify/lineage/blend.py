@@ -57,8 +57,6 @@ _ROUNDING_VARIANCE = 1 / 12
 _BIAS = 1e-4
 """By which coefficients can be off beyond their standard error: where parents are a few ULP apart, the errors of
 rounding are not independent of them."""
-_FLOAT32_ERROR = 2.0**-24
-"""Relative: a decimal becomes a float32 before it is used."""
 _TOTALS = ((0, 12), (1, 30), (2, 300))
 """Decimals of coefficients that are to be normalized, and the largest sum that is tried, in units of the last one."""
 _LARGEST = 1e6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from model_verify.errors import BackendUnavailable
@@ -13,9 +14,10 @@ def select_backend(device: str) -> CheckedBackend:
 
     Raises `BackendUnavailable` where its software or device is missing.
     """
-    if device == "cuda" or (device == "auto" and _has_nvidia_device()):
-        return CheckedBackend(_torch_backend())
-    return CheckedBackend(_cpu_backend())
+    if device == "auto" and _has_nvidia_device():
+        with contextlib.suppress(BackendUnavailable):  # a driver, and a torch that cannot use it
+            return CheckedBackend(_torch_backend())
+    return CheckedBackend(_torch_backend() if device == "cuda" else _cpu_backend())
 
 
 def _has_nvidia_device() -> bool:

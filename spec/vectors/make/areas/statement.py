@@ -223,6 +223,13 @@ def bundles() -> Iterator[Vector]:
     yield of_bundle("media-type-missing", "1", "No media type.", lambda b: b.pop("mediaType"), bad)
     yield of_bundle("envelope-missing", "1", "No envelope.", lambda b: b.pop("dsseEnvelope"), bad)
     yield of_bundle("material-missing", "1", "No verification material.", lambda b: b.pop("verificationMaterial"), bad)
+    yield of_bundle(
+        "member-renamed",
+        "1",
+        "A member under another spelling of its name.",
+        lambda b: b.update(media_type=b.pop("mediaType")),
+        bad,
+    )
     yield of_bundle("unknown-member", "1", "An unknown member.", lambda b: b.update(note="x"), bad)
     yield of_bundle(
         "unknown-member-envelope",

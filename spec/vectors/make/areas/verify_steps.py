@@ -302,11 +302,23 @@ def blends(tuned: Any) -> Iterator[Vector]:
     words = "A blend in all tensors but one element of one."
     nearly = toy.with_data(blend, "layers.0.weight", toy.flipped)
     yield vector("train-nearly-blend", "pipeline §4.2", words, tuned(nearly, floats, candidates=candidate), verified(2))
+    words = "The candidate is the model itself: that says nothing."
+    itself = [{"model.safetensors": toy.file(toy.trained(A))}]
+    yield vector(
+        "train-candidate-itself",
+        "pipeline §4.5",
+        words,
+        tuned(toy.trained(A), candidates=itself),
+        verified(2, "CANDIDATE_NOT_TRIED"),
+    )
+    words = "A trained model whose weights were exchanged for the input's after signing: the training is not judged."
+    exchanged = tuned(toy.trained(A)).altered(files={"model.safetensors": toy.file(A)})
+    yield vector("train-exchanged", "verification V11", words, exchanged, rejected("TENSOR_MISMATCH"))
     words = "A real training, and a candidate of other shapes: it cannot be tried, which is said."
     narrow = {**B, NORM: Tensor(NORM, "F32", (2, 4), B[NORM].data)}
     yield vector(
         "train-candidate-not-tried",
-        "pipeline §4.2",
+        "pipeline §4.5",
         words,
         tuned(toy.trained(A), candidates=[{"model.safetensors": toy.file(narrow)}]),
         verified(2, "CANDIDATE_NOT_TRIED"),
