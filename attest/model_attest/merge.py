@@ -23,7 +23,7 @@ from model_attest.recipes.recipe import Parent, Recipe
 from model_attest.record import write_record
 from model_attest.resolution import ResolvedMerge, resolve
 from model_attest.shards import ShardPlan, ShardWriter, open_shards, plan_shards
-from model_verify import files, merkle
+from model_verify import files
 from model_verify.digest import CheckpointRoot
 from model_verify.errors import (
     AmbiguousWeights,
@@ -116,7 +116,7 @@ def run_merge(
         with open_shards(stage, plan) as writer:
             result = _compute(merge, parents, writer, backend, threads, progress)
         _copy_files(recipe, parents, others, stage)
-        step = merge.finished(_root(result, merge.step.id))
+        step = merge.finished(result.checkpoint_root(merge.step.id))
         materials = [_material(parent, result) for parent in parents]
         record = StepRecord(
             document_schema="https://model-attest.github.io/step-record/v1", materials=materials, step=step
@@ -187,16 +187,10 @@ def _compute(
         return run(board.jobs(), backend=backend, threads=threads, progress=progress)
 
 
-def _root(result: ReplayResult, node: str) -> CheckpointRoot:
-    return merkle.checkpoint_root(
-        (info, merkle.tensor_root(merkle.split_leaves(leaves))) for info, leaves in result.roots_of(node)
-    )
-
-
 def _material(parent: _ParentModel, result: ReplayResult) -> Material:
     source = parent.source
     uri = f"{source.repository}@{source.commit}" if source.repository and source.commit else None
-    digest = MaterialDigest(checkpoint_root=_root(result, parent.node))
+    digest = MaterialDigest(checkpoint_root=result.checkpoint_root(parent.node))
     return Material(name=parent.parent.id, digest=digest, uri=uri)
 
 

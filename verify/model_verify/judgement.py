@@ -23,7 +23,7 @@ from model_verify.pipeline import BoundMerge, Pipeline, Step, bind_merge, output
 from model_verify.replay import ReplayResult, run
 from model_verify.report import ReportCandidate, ReportCoverage, ReportMaterial, ReportStep, StepVerdict
 from model_verify.sources.source import Source
-from model_verify.tensors import CHUNK_BYTES, TensorInfo
+from model_verify.tensors import CHUNK_BYTES, TensorInfo, described
 from model_verify.training import TrainingTrial, judge_training, plan_training
 from model_verify.weight_sets import read_weight_sets
 from model_verify.weights import StoredTensor, WeightFile
@@ -112,7 +112,7 @@ class _Judge:
         self.compare_subject(result)
         self.compare_materials(result)
         for label, candidate in candidates.items():
-            root = _checkpoint_root(result, candidate.node)
+            root = result.checkpoint_root(candidate.node)
             self.out.candidates.append(ReportCandidate(label=label, root=root))
         for step in self.case.pipeline.steps:
             self.judge_step(step, result)
@@ -250,7 +250,7 @@ class _Judge:
         for material in self.case.pipeline.materials:
             actual: CheckpointRoot | None = None
             if material.name in self.materials:
-                actual = _checkpoint_root(result, f"material:{material.name}")
+                actual = result.checkpoint_root(f"material:{material.name}")
                 matches = actual == material.digest.checkpoint_root
                 self.material_status[material.name] = "matched" if matches else "mismatched"
                 if not matches:
@@ -307,7 +307,7 @@ class _Judge:
         found = _nonfinite(merge, result)
         if not found:
             found = self.subject_differences(merge, result) if merge.is_subject else []
-            actual = _checkpoint_root(result, node)
+            actual = result.checkpoint_root(node)
             if not merge.is_subject and actual != output_root(merge.step):
                 found.append(Finding("REPLAY_MISMATCH", merge.step.id, output_root(merge.step).text, actual.text))
         if found:
@@ -327,7 +327,7 @@ class _Judge:
             signed, given = self.signed.get(name), replayed.get(name)
             where = f"{merge.step.id}: {name}"
             if signed is None or given is None or signed != given:
-                found.append(Finding("REPLAY_MISMATCH", where, _described(signed), _described(given)))
+                found.append(Finding("REPLAY_MISMATCH", where, described(signed), described(given)))
                 continue
             tensor = result.tensors[f"step:{merge.step.id}", name]
             root = _root(tensor.leaves)
@@ -365,10 +365,6 @@ def _root(leaves: bytearray) -> TensorRoot:
     return merkle.tensor_root(merkle.split_leaves(leaves))
 
 
-def _checkpoint_root(result: ReplayResult, node: str) -> CheckpointRoot:
-    return merkle.checkpoint_root((info, _root(leaves)) for info, leaves in result.roots_of(node))
-
-
 def _chunks(there: bytearray, signed: memoryview | None) -> str:
     """Return which chunks of a tensor differ from the signed leaves, as text."""
     if signed is None or len(signed) != len(there):
@@ -394,10 +390,6 @@ def _nonfinite(merge: _PlannedMerge, result: ReplayResult) -> list[Finding]:
             parents = ", ".join(sorted(node.split(":", 1)[1] for node in tensor.nonfinite_inputs))
             found.append(Finding(code, f"{merge.step.id}: {name}", "finite values", parents))
     return found
-
-
-def _described(info: TensorInfo | None) -> str:
-    return "no such tensor" if info is None else f"{info.dtype} {list(info.shape)}"
 
 
 def _report_material(material: Material, status: MaterialStatus, actual: CheckpointRoot | None) -> ReportMaterial:

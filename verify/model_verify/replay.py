@@ -20,11 +20,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from model_verify.digest import CheckpointRoot
 from model_verify.errors import OperationRefused
 from model_verify.merge.backend import Backend, Operand
 from model_verify.merge.coefficient import weight_sum
 from model_verify.merge.difference import Difference, compare, differs_from_all, equal
-from model_verify.merkle import LEAF_BYTES, leaf
+from model_verify.merkle import LEAF_BYTES, checkpoint_root, leaf, split_leaves, tensor_root
 from model_verify.sources.source import File
 from model_verify.tensors import CHUNK_BYTES, DTYPE_BITS, TensorInfo
 
@@ -133,6 +134,10 @@ class ReplayResult:
         for (owner, _), result in self.tensors.items():
             if owner == node:
                 yield result.info, result.leaves
+
+    def checkpoint_root(self, node: str) -> CheckpointRoot:
+        """Return the root of a node, all of whose tensors were read or computed."""
+        return checkpoint_root((info, tensor_root(split_leaves(leaves))) for info, leaves in self.roots_of(node))
 
 
 def run(

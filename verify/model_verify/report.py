@@ -114,7 +114,7 @@ class ReportNotChecked(Wire):
 
 
 class ReportRun(Wire):
-    """The only part that may differ between machines."""
+    """What may differ between machines; so may the estimates in `trials`, and nothing else."""
 
     device: str | None
     threads: int

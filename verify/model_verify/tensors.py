@@ -44,3 +44,8 @@ class TensorInfo:
 def chunk_count(size_bytes: int) -> int:
     """Return the number of 1 MiB chunks of a tensor of `size_bytes`; none for no bytes."""
     return -(-size_bytes // CHUNK_BYTES)
+
+
+def described(info: TensorInfo | None) -> str:
+    """Return dtype and shape for a finding, or that there is no such tensor."""
+    return "no such tensor" if info is None else f"{info.dtype} {list(info.shape)}"

@@ -20,7 +20,7 @@ from model_verify.models import TrainStep
 from model_verify.pipeline import BLENDABLE_DTYPES
 from model_verify.replay import Hypothesis, Movement, ReplayResult, Stored, Term
 from model_verify.report import ReportCandidate, ReportTrial, StepVerdict
-from model_verify.tensors import TensorInfo
+from model_verify.tensors import TensorInfo, described
 
 if TYPE_CHECKING:
     from model_verify.lineage.blend import Formula, Reader
@@ -97,7 +97,7 @@ def plan_training(
             board.add_movement(was, Movement(step.id, before_node, after.node))
         else:
             trial.findings.append(
-                Finding("TRAINING_CHANGED_OTHER", f"{step.id}: {name}", _described(was), _described(now))
+                Finding("TRAINING_CHANGED_OTHER", f"{step.id}: {name}", described(was), described(now))
             )
     if others:
         start = _computed(board, before_node, before_infos, backend) if before is None else _stored(before)
@@ -245,7 +245,3 @@ def _written(formula: Formula, parents: Sequence[str], tensors: int | None) -> s
     normalized = ", normalized" if formula.normalize else ""
     extent = "" if tensors is None else f" in {tensors} tensor{'s' if tensors != 1 else ''}"
     return f"{blend}{normalized}{extent}"
-
-
-def _described(info: TensorInfo | None) -> str:
-    return "no such tensor" if info is None else f"{info.dtype} {list(info.shape)}"

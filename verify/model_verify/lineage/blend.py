@@ -32,12 +32,11 @@ from model_verify.replay import Stored, TensorJob
 SAMPLE_ELEMENTS = 1 << 22
 """Of all tensors together: enough for coefficients of four digits where BF16 parents are 1 % apart."""
 
-_MARGIN_BITS = 16.0
-_BITS_OF_A_DIGIT = 3.33
-_BITS_FOR_A_BIT = 2.0
-"""A formula that was looked for must explain more than it says: two bits of the child for each bit of its digits, and a
-margin, where an element counts as one bit. Any one number lies on the line through two others, and coefficients of
-seven digits can be chosen so that several do."""
+_LEAST_SPEAKING = 16
+_SPEAKING_FOR_A_DIGIT = 7
+"""A formula that was looked for must explain more than it says: an element counts as one bit, and two bits are asked
+for each bit of a digit, beyond a margin. Any one number lies on the line through two others, and coefficients of seven
+digits can be chosen so that several do. Spec: pipeline §4.2."""
 
 _LEAST_SAMPLE = 2048
 _FIRST_LOOK_ELEMENTS = 2048
@@ -124,7 +123,7 @@ def estimate_blend(samples: Sequence[Sample], backend: Backend, *, first_is_inpu
     if fit is None:
         return None
     speaking = {sample.name: _speaking(sample, first_is_input) for sample in samples}
-    most_digits = int((sum(speaking.values()) - _MARGIN_BITS) / (_BITS_FOR_A_BIT * _BITS_OF_A_DIGIT))
+    most_digits = (sum(speaking.values()) - _LEAST_SPEAKING) // _SPEAKING_FOR_A_DIGIT
     samples = sorted(samples, key=lambda sample: -speaking[sample.name])
     explained = _explain(samples, fit, most_digits, backend) if most_digits > 0 else {}
     exact = explained if _is_supported(explained, speaking) else None
@@ -171,7 +170,7 @@ def _is_supported(explained: Mapping[str, Formula], speaking: Mapping[str, int])
     for name, formula in explained.items():
         if speaking[name]:
             counts[formula] = counts.get(formula, 0) + speaking[name]
-    needed = {formula: _MARGIN_BITS + _BITS_FOR_A_BIT * _BITS_OF_A_DIGIT * _digits(formula.texts) for formula in counts}
+    needed = {formula: _LEAST_SPEAKING + _SPEAKING_FOR_A_DIGIT * _digits(formula.texts) for formula in counts}
     return bool(counts) and all(count >= needed[formula] for formula, count in counts.items())
 
 
