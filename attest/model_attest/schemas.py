@@ -21,15 +21,14 @@ from pydantic.json_schema import models_json_schema
 from model_verify.models import (
     MANIFEST_PATH,
     PIPELINE_TYPE,
+    STEP_MODELS,
     TYPE_PREFIX,
     Bundle,
     Manifest,
-    MergeStep,
     Predicate,
     StatementHead,
     StepHead,
     StepRecord,
-    TrainStep,
 )
 from model_verify.report import Report
 
@@ -72,7 +71,7 @@ def _of_model(model: type[BaseModel]) -> Schema:
 
 def _statement() -> Schema:
     """Return the schema of statement and predicate in one; steps of types that are not known need only a head."""
-    models: Sequence[type[BaseModel]] = (StatementHead, Predicate, MergeStep, TrainStep, StepHead)
+    models: Sequence[type[BaseModel]] = (StatementHead, Predicate, *STEP_MODELS, StepHead)
     _, definitions = models_json_schema([(model, "validation") for model in models], by_alias=True)
     known: Schema = _tidy(definitions, nulls=False)["$defs"]
     head = known.pop("StatementHead")
@@ -81,16 +80,21 @@ def _statement() -> Schema:
     head["properties"]["subject"]["prefixItems"] = [
         {"$ref": "#/$defs/Subject", "properties": {"name": {"const": MANIFEST_PATH}}}
     ]
+    names = [model.__name__ for model in STEP_MODELS]
     known["Predicate"]["properties"]["steps"]["items"] = {
-        "anyOf": [{"$ref": f"#/$defs/{name}"} for name in ("MergeStep", "TrainStep", "OtherStep")]
+        "anyOf": [{"$ref": f"#/$defs/{name}"} for name in (*names, "OtherStep")]
     }
-    merge_here = {"type": {"const": "merge"}, "profile": {"const": "linear/f64-v1"}}
     known["OtherStep"] = {
         **known.pop("StepHead"),
         "description": "A step of a type, or a merge of a profile, that this version does not know.",
-        "not": {"anyOf": [{"properties": {"type": {"const": "train"}}}, {"properties": merge_here}]},
+        "not": {"anyOf": [{"properties": _type_of(known[name])} for name in names]},
     }
     return {**head, "$defs": dict(sorted(known.items()))}
+
+
+def _type_of(step: Schema) -> Schema:
+    """Return what tells a kind of step from others: its type and, where it has them, its profiles."""
+    return {name: step["properties"][name] for name in ("type", "profile") if name in step["properties"]}
 
 
 def _tidy(node: Mapping[str, Any], *, nulls: bool) -> Schema:
@@ -104,6 +108,10 @@ def _tidy(node: Mapping[str, Any], *, nulls: bool) -> Schema:
                 continue
             case (("properties" | "$defs"), dict()):
                 tidy[key] = {name: _tidy(member, nulls=nulls) for name, member in value.items()}
+            case "patternProperties", dict():
+                tidy[key] = {
+                    pattern.replace(r"\z", "$"): _tidy(member, nulls=nulls) for pattern, member in value.items()
+                }
             case "pattern", str():
                 tidy[key] = value.replace(r"\z", "$")
             case "anyOf", list() if not nulls:

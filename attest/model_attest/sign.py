@@ -37,9 +37,9 @@ from model_verify.models import (
     LEAVES_PATH,
     MANIFEST_PATH,
     PAYLOAD_TYPE,
+    KnownStep,
     Manifest,
     Material,
-    MergeStep,
     ModelIdentity,
     TrainStep,
 )
@@ -64,7 +64,7 @@ class SignResult:
     size_bytes: int
     """Of all files that the manifest lists."""
     materials: tuple[Material, ...]
-    steps: tuple[MergeStep | TrainStep, ...]
+    steps: tuple[KnownStep, ...]
     other_weight_sets: tuple[str, ...]
     """Prefixes of weight sets that no step speaks of: a verifier reports them as UNVERIFIED_WEIGHTS."""
     signer: str
@@ -131,7 +131,7 @@ def sign_folder(
     return _result(folder, inventory, model, manifest_digest, materials, steps, signer, replaced_steps)
 
 
-def _check_steps(materials: Sequence[Material], steps: Sequence[MergeStep | TrainStep], root: CheckpointRoot) -> None:
+def _check_steps(materials: Sequence[Material], steps: Sequence[KnownStep], root: CheckpointRoot) -> None:
     """Raise unless the recorded steps lead to the weights that are there. Spec: pipeline §1, §2."""
     pipeline = check_pipeline(materials, [step_members(step) for step in steps], root)
     for finding in pipeline.findings:
@@ -158,7 +158,7 @@ def _check_redirections(source: LocalFolder, manifest: Manifest) -> None:
             )
 
 
-def _check_trainable(steps: Sequence[MergeStep | TrainStep], manifest: Manifest) -> None:
+def _check_trainable(steps: Sequence[KnownStep], manifest: Manifest) -> None:
     """Raise where the last step calls tensors trainable that are not there: a verifier would find it contradicted."""
     last = steps[-1] if steps else None
     if not isinstance(last, TrainStep) or last.trainable == "all":
@@ -248,7 +248,7 @@ def _result(
     model: ModelIdentity,
     manifest_digest: FileDigest,
     materials: Sequence[Material],
-    steps: Sequence[MergeStep | TrainStep],
+    steps: Sequence[KnownStep],
     signer: KeySigner,
     replaced_steps: int,
 ) -> SignResult:

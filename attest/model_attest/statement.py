@@ -17,15 +17,14 @@ from model_verify.manifest import primary
 from model_verify.models import (
     MANIFEST_PATH,
     PIPELINE_TYPE,
+    KnownStep,
     Manifest,
     Material,
-    MergeStep,
     ModelIdentity,
     Predicate,
     Sha256Only,
     StatementHead,
     Subject,
-    TrainStep,
 )
 from model_verify.validation import first_problem
 
@@ -57,7 +56,7 @@ def build_statement(
     manifest_digest: FileDigest,
     model: ModelIdentity,
     materials: Sequence[Material],
-    steps: Sequence[MergeStep | TrainStep],
+    steps: Sequence[KnownStep],
 ) -> bytes:
     """Return the statement as canonical JSON. Its subjects are the manifest and the primary set's weight files.
 
@@ -75,7 +74,7 @@ def build_statement(
     return statement.canonical()
 
 
-def step_members(step: MergeStep | TrainStep) -> dict[str, Any]:
+def step_members(step: KnownStep) -> dict[str, Any]:
     """Return a step as its JSON members."""
     return step.model_dump(mode="json", by_alias=True, exclude_none=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from model_verify.models import Material, MergeStep, TrainStep, Wire, WireCheckpointRoot, WireFileDigest, WireTensorRoot
+from model_verify.models import KnownStep, Material, MergeStep, Wire, WireCheckpointRoot, WireFileDigest, WireTensorRoot
 
 
 class HashedTensor(Wire):
@@ -58,7 +58,7 @@ class SignAnswer(Wire):
     file_count: int
     size_bytes: int
     materials: list[Material]
-    steps: list[MergeStep | TrainStep]
+    steps: list[KnownStep]
     other_weight_sets: list[str]
 
 

@@ -33,6 +33,8 @@ class Backend(Protocol):
     """The arithmetic of `linear/f64-v1` on blocks of elements, with the same bits whichever backend runs it."""
 
     name: str
+    device: str
+    """Where kernels written in torch compute: `cpu` or `cuda`."""
 
     def linear(
         self,
@@ -59,6 +61,7 @@ class CheckedBackend:
 
     def __init__(self, backend: Backend) -> None:
         self.name = backend.name
+        self.device = backend.device
         self._backend = backend
         self._threads = threading.local()
 

@@ -248,6 +248,7 @@ class NumbaBackend:
     """The compiled loops, with one float64 block for each thread where formats are mixed."""
 
     name = "numba"
+    device = "cpu"
 
     def __init__(self) -> None:
         self._scratch = threading.local()

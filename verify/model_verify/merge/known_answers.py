@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from model_verify.merge.kernel import Call
+
 _REPEATS = 37
 """Each answer stands several times in a row, so that vector loops and their tails are both asked."""
 
@@ -89,3 +91,14 @@ KNOWN_ANSWERS = (
         normalize=True,
     ),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class MethodAnswer:
+    """Operands as (dtype, data), all of `shape`, and the bytes that a call must give for them."""
+
+    name: str
+    call: Call
+    shape: tuple[int, ...]
+    operands: tuple[tuple[str, bytes], ...]
+    expected: bytes

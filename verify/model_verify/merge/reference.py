@@ -20,6 +20,7 @@ class NumpyBackend:
     """The reference: slower than the others, and without anything to compile."""
 
     name = "numpy"
+    device = "cpu"
 
     def linear(
         self,

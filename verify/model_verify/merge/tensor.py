@@ -25,6 +25,7 @@ class TorchBackend:
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise BackendUnavailable("torch finds no CUDA device", hint="`--device cpu` gives the same bits")
         self.name = f"torch {device}"
+        self.device = device
         self._device = torch.device(device)
 
     def linear(

@@ -1,0 +1,27 @@
+"""The methods that a step can name, one file each, and the kernel of a call.
+
+Each file has one kernel class for each method that it computes. Which file has which is in `_KERNELS`; it is loaded
+when a call needs it, since most of them need torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from model_verify.errors import BackendUnavailable
+from model_verify.merge.kernel import Call, Kernel
+
+_KERNELS: dict[str, tuple[str, str]] = {}
+"""Method -> module in this package, and class there. Built with `class(call)`."""
+
+
+def load(call: Call) -> Kernel:
+    """Return what computes `call`. Raises `BackendUnavailable` where its software is not installed."""
+    module, name = _KERNELS[call.method]
+    try:
+        found = import_module(f"{__name__}.{module}")
+    except ImportError as error:
+        hint = "`pip install 'model-attest[replay]'`"
+        raise BackendUnavailable(f"{error.name or 'torch'} is not installed", hint=hint) from error
+    kernel: Kernel = getattr(found, name)(call)
+    return kernel

@@ -1,0 +1,146 @@
+"""Wire models: every document of the standard, as it is written. The schemas in `schemas/` are generated from these.
+
+    wire        reading and writing, digests, names of files
+    manifest    manifest §1 to §6
+    statement   the statement and its predicate
+    steps       one model for each type of step
+    envelope    DSSE and the Sigstore bundle
+    record      the publisher's unsigned working records
+
+Documents are read with `canonical.loads` first, then with these: pydantic's own JSON parser keeps the last of two equal
+member names. What a publisher's tool writes, it builds from these too, so it cannot write a member that is not here.
+"""
+
+from model_verify.models.envelope import (
+    Bundle,
+    Empty,
+    Envelope,
+    EnvelopeSignature,
+    KeyMaterial,
+    PublicKeyHint,
+)
+from model_verify.models.manifest import (
+    Manifest,
+    ManifestFile,
+    ManifestLeaves,
+    ManifestTensor,
+    ManifestWeightSet,
+)
+from model_verify.models.record import (
+    StepRecord,
+)
+from model_verify.models.statement import (
+    Material,
+    MaterialDigest,
+    ModelIdentity,
+    Predicate,
+    Sha256Only,
+    StatementHead,
+    Subject,
+)
+from model_verify.models.steps import (
+    STEP_MODELS,
+    CastStep,
+    Coefficient,
+    ComputedOperation,
+    CopyOperation,
+    DecimalText,
+    DropStep,
+    KnownStep,
+    LinearOperation,
+    MergekitOperation,
+    MergekitStep,
+    MergeStep,
+    RenameStep,
+    ReplayedStep,
+    ReshardStep,
+    StepHead,
+    StepOutput,
+    TensorName,
+    TensorNames,
+    TensorSelection,
+    TrainStep,
+)
+from model_verify.models.wire import (
+    ATTESTATION_FOLDER,
+    BUNDLE_PATH,
+    LEAVES_PATH,
+    MANIFEST_PATH,
+    PAYLOAD_TYPE,
+    PIPELINE_TYPE,
+    TYPE_PREFIX,
+    FileClass,
+    FloatDtype,
+    HexCheckpointRoot,
+    HexFileDigest,
+    Identifier,
+    Maybe,
+    Open,
+    Size,
+    Wire,
+    WireCheckpointRoot,
+    WireFileDigest,
+    WireTensorRoot,
+)
+
+__all__ = [
+    "ATTESTATION_FOLDER",
+    "BUNDLE_PATH",
+    "LEAVES_PATH",
+    "MANIFEST_PATH",
+    "PAYLOAD_TYPE",
+    "PIPELINE_TYPE",
+    "STEP_MODELS",
+    "TYPE_PREFIX",
+    "Bundle",
+    "CastStep",
+    "Coefficient",
+    "ComputedOperation",
+    "CopyOperation",
+    "DecimalText",
+    "DropStep",
+    "Empty",
+    "Envelope",
+    "EnvelopeSignature",
+    "FileClass",
+    "FloatDtype",
+    "HexCheckpointRoot",
+    "HexFileDigest",
+    "Identifier",
+    "KeyMaterial",
+    "KnownStep",
+    "LinearOperation",
+    "Manifest",
+    "ManifestFile",
+    "ManifestLeaves",
+    "ManifestTensor",
+    "ManifestWeightSet",
+    "Material",
+    "MaterialDigest",
+    "Maybe",
+    "MergeStep",
+    "MergekitOperation",
+    "MergekitStep",
+    "ModelIdentity",
+    "Open",
+    "Predicate",
+    "PublicKeyHint",
+    "RenameStep",
+    "ReplayedStep",
+    "ReshardStep",
+    "Sha256Only",
+    "Size",
+    "StatementHead",
+    "StepHead",
+    "StepOutput",
+    "StepRecord",
+    "Subject",
+    "TensorName",
+    "TensorNames",
+    "TensorSelection",
+    "TrainStep",
+    "Wire",
+    "WireCheckpointRoot",
+    "WireFileDigest",
+    "WireTensorRoot",
+]

@@ -1,0 +1,142 @@
+"""Steps: how a checkpoint came from others. Spec: pipeline §2 to §5."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from model_verify.models.wire import FloatDtype, Identifier, Maybe, Open, Wire, WireCheckpointRoot
+
+DecimalText = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+"""A number by the grammar of merge §1."""
+TensorName = Annotated[str, StringConstraints(max_length=4096)]
+TensorNames = Annotated[list[TensorName], Field(min_length=1)]
+TensorSelection = Literal["rest"] | TensorNames
+
+
+class StepOutput(Open):
+    checkpoint_root: WireCheckpointRoot
+
+
+class StepHead(Open):
+    """What every step has, whatever its type."""
+
+    id: Identifier
+    type: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    inputs: list[Identifier] = Field(min_length=1)
+    output: StepOutput
+
+
+# Merges. Spec: pipeline §3.
+
+
+class Coefficient(Wire):
+    decimal: Annotated[str, StringConstraints(max_length=128)]
+    float32: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}\z")]
+
+
+class CopyOperation(Open):
+    """Tensors as they are in one input; `names` are their names there, where these are others."""
+
+    op: Literal["copy"]
+    tensors: TensorSelection
+    source: Identifier = Field(alias="from")
+    names: Maybe[TensorNames] = None
+
+
+class ComputedOperation(Open):
+    """What operations that compute have in common.
+
+    `inputs` are those of the step's inputs that take part, in order; all of them where it is left out. `names` gives,
+    for an input that knows the tensors by other names, these names, one for each of `tensors`.
+    """
+
+    tensors: TensorSelection
+    inputs: Maybe[Annotated[list[Identifier], Field(min_length=1)]] = None
+    names: Maybe[dict[Identifier, TensorNames]] = None
+    dtype: FloatDtype
+
+
+class LinearOperation(ComputedOperation):
+    op: Literal["linear"]
+    normalize: bool
+    coefficients: list[Coefficient]
+
+
+class MergekitOperation(ComputedOperation):
+    """An operation of a mergekit profile: `op` is mergekit's `merge_method`. Spec: merge §5."""
+
+    op: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}\z")]
+    compute_dtype: FloatDtype
+    base: Maybe[Identifier] = None
+    parameters: dict[str, DecimalText | bool]
+    """Of the operation: by the method's own section of merge §5, all of them written out."""
+    input_parameters: list[dict[str, DecimalText]]
+    """Of each input that takes part, in their order; an empty object for one that has none, as a base has."""
+
+
+class MergeStep(StepHead):
+    type: Literal["merge"]
+    profile: Literal["linear/f64-v1"]
+    operations: list[Annotated[LinearOperation | CopyOperation, Field(discriminator="op")]] = Field(min_length=1)
+
+
+class MergekitStep(StepHead):
+    type: Literal["merge"]
+    profile: Literal["mergekit-0.1.4", "mergekit-0.1.5/fma", "mergekit-0.1.5/nofma"]
+    operations: list[CopyOperation | MergekitOperation] = Field(min_length=1)
+
+
+# Steps that give one checkpoint another form. Spec: pipeline §6.
+
+
+class CastStep(StepHead):
+    """Every tensor that is F32, BF16 or F16, or the ones listed, rounded to `dtype`; the others as they are."""
+
+    type: Literal["cast"]
+    tensors: Literal["floating"] | TensorNames
+    dtype: FloatDtype
+
+
+class ReshardStep(StepHead):
+    """The same tensors in other files."""
+
+    type: Literal["reshard"]
+
+
+class RenameStep(StepHead):
+    """The tensors in `names` under new names, the others as they are."""
+
+    type: Literal["rename"]
+    names: Annotated[dict[TensorName, TensorName], Field(min_length=1)]
+
+
+class DropStep(StepHead):
+    """All tensors but those listed."""
+
+    type: Literal["drop"]
+    tensors: TensorNames
+
+
+# Training. Spec: pipeline §4.
+
+
+class TrainStep(StepHead):
+    type: Literal["train"]
+    trainable: Literal["all"] | TensorNames
+    parameters: Maybe[dict[str, str]] = None
+
+
+ReplayedStep = MergeStep | MergekitStep | CastStep | ReshardStep | RenameStep | DropStep
+"""Steps whose output is computed again."""
+STEP_MODELS = (MergeStep, MergekitStep, CastStep, ReshardStep, RenameStep, DropStep, TrainStep)
+KnownStep = Annotated[
+    Annotated[MergeStep | MergekitStep, Field(discriminator="profile")]
+    | CastStep
+    | ReshardStep
+    | RenameStep
+    | DropStep
+    | TrainStep,
+    Field(discriminator="type"),
+]
