@@ -1,7 +1,7 @@
 """The methods that a step can name, one file each, and the kernel of a call.
 
 Each file has one kernel class for each method that it computes. Which file has which is in `_KERNELS`; it is loaded
-when a call needs it, since most of them need torch.
+when a call needs it, since most of them need torch. What a method takes is in `table.py`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,20 @@ from importlib import import_module
 
 from model_verify.errors import BackendUnavailable
 from model_verify.merge.kernel import Call, Kernel
+from model_verify.merge.methods.table import METHODS
 
-_KERNELS: dict[str, tuple[str, str]] = {}
-"""Method -> module in this package, and class there. Built with `class(call)`."""
+_MERGEKIT: dict[str, tuple[str, str]] = {}
+"""The methods of `table.py`, which every mergekit profile computes with the same class."""
+
+_KERNELS: dict[tuple[str, str], tuple[str, str]] = {
+    **{(profile, method): kernel for method, kernel in _MERGEKIT.items() for profile in METHODS[method].profiles},
+}
+"""(Profile, method) -> module in this package, and class there. Built with `class(call)`."""
 
 
 def load(call: Call) -> Kernel:
     """Return what computes `call`. Raises `BackendUnavailable` where its software is not installed."""
-    module, name = _KERNELS[call.method]
+    module, name = _KERNELS[call.profile, call.method]
     try:
         found = import_module(f"{__name__}.{module}")
     except ImportError as error:
