@@ -1,6 +1,6 @@
 """Steps as they happen: recorded beside the model that they gave, for `attest sign` to absorb.
 
-    steps       `.attest/steps/NNN.json`: one step each
+steps       `.attest/steps/NNN.json`: one step each
 """
 
 from model_attest.record.steps import (
