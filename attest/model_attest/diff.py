@@ -159,7 +159,7 @@ def _comparisons(one: OpenCheckpoint, other: OpenCheckpoint) -> Iterator[Compute
     """Yield copies of the tensors of `one`, to be compared with those of `other` where these are of one kind."""
     for name, stored in one.stored.items():
         if name in other.stored and other.stored[name].info == stored.info:
-            yield Computed(_COMPARED, stored.info, copy_of=one.node, compare_with=other.node)
+            yield Computed(_COMPARED, stored.info, (stored.key,), compare_with=other.stored[name].key)
 
 
 def _checkpoint(label: str, node: str, result: ReplayResult) -> Checkpoint:

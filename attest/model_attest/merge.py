@@ -35,7 +35,6 @@ from model_verify.errors import (
     SourceUnreadable,
 )
 from model_verify.models import ATTESTATION_FOLDER, Material, MaterialDigest, MergeStep, StepRecord
-from model_verify.pipeline import Copy
 from model_verify.sources.local import LocalFolder
 from model_verify.sources.source import Entry, EntryKind
 from model_verify.tensors import TensorInfo
@@ -183,7 +182,7 @@ def _compute(
             checkpoint = open_checkpoint(parent.node, parent.source, tensors, parent.weights.files, stack)
             board.add_checkpoint(checkpoint)
             inputs.append((checkpoint.node, checkpoint.infos))
-        board.add_merge(merge.step.id, merge.bound, inputs, sink=writer.write)
+        board.add_step(merge.step.id, merge.bound, inputs, sink=writer.write)
         return run(board.jobs(), backend=backend, threads=threads, progress=progress)
 
 
@@ -250,7 +249,7 @@ def _result(
     record: Path,
     backend: str,
 ) -> MergeResult:
-    copied = sum(isinstance(operation, Copy) for operation in merge.bound.operations.values())
+    copied = sum(operation.call is None for operation in merge.bound.operations.values())
     return MergeResult(
         out=out,
         checkpoint_root=step.output.checkpoint_root,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from model_attest.recipes.recipe import Recipe, identifiers
+from model_verify.binding import BLENDABLE_DTYPES, BoundStep, bind_step
 from model_verify.digest import CheckpointRoot
 from model_verify.errors import RecipeInvalid
 from model_verify.merge.coefficient import Weight
@@ -19,7 +20,6 @@ from model_verify.models import (
     StepOutput,
     TensorSelection,
 )
-from model_verify.pipeline import BLENDABLE_DTYPES, BoundMerge, bind_merge
 from model_verify.tensors import TensorInfo
 
 _FLOAT_DTYPES: Mapping[str, FloatDtype] = {"F32": "F32", "BF16": "BF16", "F16": "F16"}
@@ -41,7 +41,7 @@ class ResolvedMerge:
     """The step but for its output root, and the operation of every output tensor."""
 
     step: MergeStep
-    bound: BoundMerge
+    bound: BoundStep
 
     def finished(self, root: CheckpointRoot) -> MergeStep:
         """Return the step with the root of what it gave."""
@@ -76,7 +76,7 @@ def resolve(recipe: Recipe, inputs: Sequence[Tensors]) -> ResolvedMerge:
         profile="linear/f64-v1",
         operations=operations,
     )
-    bound = bind_merge(step, inputs)
+    bound = bind_step(step, inputs)
     for finding in bound.findings:
         name = finding.where.removeprefix(f"{step.id}: ")
         raise RecipeInvalid(f"{recipe.path}: tensor {_quoted(name)} cannot be blended: {finding.actual}")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,15 +109,17 @@ def sign_folder(
     materials = merge_materials(records)
     steps = [record.step for record in records]
     # What can be refused without reading the weights is refused before: reading them can take hours.
-    declared_root = steps[-1].output.checkpoint_root if steps else _NO_ROOT
-    _check_steps(materials, steps, declared_root)
+    main = [step for step in steps if step.output.weight_set is None]
+    declared_root = main[-1].output.checkpoint_root if main else _NO_ROOT
+    _check_steps(materials, steps, declared_root, None)
     name = source.root.name if name is None else name
     uri = source.repository if uri is None else uri
     describe_model(name, declared_root, version=version, uri=uri)
     if not os.access(folder, os.W_OK):
         raise OutputError(f"{folder}: not writable", hint="make the folder writable, or sign a copy of it")
     inventory = take_inventory(source, progress=progress)
-    _check_steps(materials, steps, inventory.checkpoint_root)
+    others = {s.prefix: s.checkpoint_root for s in inventory.manifest.weight_sets if not s.primary}
+    _check_steps(materials, steps, inventory.checkpoint_root, others)
     _check_trainable(steps, inventory.manifest)
     _check_redirections(source, inventory.manifest)
     model = describe_model(name, inventory.checkpoint_root, version=version, uri=uri)
@@ -131,9 +133,14 @@ def sign_folder(
     return _result(folder, inventory, model, manifest_digest, materials, steps, signer, replaced_steps)
 
 
-def _check_steps(materials: Sequence[Material], steps: Sequence[KnownStep], root: CheckpointRoot) -> None:
+def _check_steps(
+    materials: Sequence[Material],
+    steps: Sequence[KnownStep],
+    root: CheckpointRoot,
+    other_roots: Mapping[str, CheckpointRoot | None] | None,
+) -> None:
     """Raise unless the recorded steps lead to the weights that are there. Spec: pipeline §1, §2."""
-    pipeline = check_pipeline(materials, [step_members(step) for step in steps], root)
+    pipeline = check_pipeline(materials, [step_members(step) for step in steps], root, other_roots)
     for finding in pipeline.findings:
         if finding.severity is not Severity.FAIL:
             continue

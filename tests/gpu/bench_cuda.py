@@ -23,8 +23,9 @@ import torch
 
 from model_verify.merge.backend import CheckedBackend, Operand
 from model_verify.merge.coefficient import parse_weight
+from model_verify.merge.methods.linear_f64 import LinearF64, linear_call
 from model_verify.merge.selection import select_backend
-from model_verify.replay import Computed, Stored, TensorJob, Term, run
+from model_verify.replay import Computed, Stored, TensorJob, run
 from model_verify.tensors import TensorInfo
 
 BITS = {"F32": np.uint32, "BF16": np.uint16, "F16": np.uint16}
@@ -113,13 +114,14 @@ def time_engine(backend: CheckedBackend, dtype: str, total_bytes: int, threads: 
     operands = _operands([memoryview(data) for data in parents], dtype)
     backend.linear(operands, memoryview(child), dtype=dtype, normalize=False)
     files = [Memory(data) for data in (*parents, bytes(child))]
-    terms = tuple(Term(f"parent {i}", weight) for i, weight in enumerate(WEIGHTS))
+    kernel = LinearF64(linear_call(WEIGHTS, dtype, normalize=False))
     nodes = ("parent 0", "parent 1", "child")
     jobs = []
     for number in range(max(1, total_bytes // TENSOR_BYTES)):
         info = TensorInfo(f"tensor {number}", dtype, (TENSOR_BYTES // np.dtype(BITS[dtype]).itemsize,))
         stored = tuple(Stored(node, info, file, 0) for node, file in zip(nodes, files, strict=True))
-        jobs.append(TensorJob(stored, (Computed("step", info, terms, compare_with="child"),)))
+        keys = tuple((node, info.name) for node in nodes[:2])
+        jobs.append(TensorJob(stored, (Computed("step", info, keys, kernel, compare_with=("child", info.name)),)))
     run(jobs[:1], backend=backend, threads=threads)
     elapsed = seconds_of(lambda: run(jobs, backend=backend, threads=threads))
     return elapsed * total_bytes / (len(jobs) * TENSOR_BYTES)

@@ -18,9 +18,10 @@ import torch
 from model_verify.errors import BackendUnavailable
 from model_verify.merge.backend import Backend, CheckedBackend, Operand, check_known_answers
 from model_verify.merge.coefficient import parse_weight
+from model_verify.merge.methods.linear_f64 import LinearF64, linear_call
 from model_verify.merge.reference import NumpyBackend
 from model_verify.merge.tensor import TorchBackend
-from model_verify.replay import Computed, Stored, TensorJob, Term, run
+from model_verify.replay import Computed, Stored, TensorJob, run
 from model_verify.tensors import TensorInfo
 from tests.gpu import wrong
 from tests.gpu.blocks import (
@@ -186,9 +187,10 @@ def test_engine_gives_the_same_leaves_and_effects_on_the_device(threads: int, ba
                 Stored(f"input {i}", TensorInfo(name, o.dtype, (elements,)), Memory(bytes(o.data)), 0)
                 for i, o in enumerate(block.operands)
             ]
-            terms = tuple(Term(s.node, o.weight) for s, o in zip(stored, block.operands, strict=True))
+            weights = [operand.weight for operand in block.operands]
+            kernel = LinearF64(linear_call(weights, combination.output, normalize=block.normalize))
             output = TensorInfo(name, combination.output, (elements,))
-            jobs.append(TensorJob(tuple(stored), (Computed("step", output, terms, block.normalize),)))
+            jobs.append(TensorJob(tuple(stored), (Computed("step", output, tuple(s.key for s in stored), kernel),)))
         result = run(jobs, backend=CheckedBackend(chosen), threads=threads)
         leaves = {name: bytes(r.leaves) for (node, name), r in result.tensors.items() if node == "step"}
         found.append((leaves, result.effective, {name: r.finite for (_, name), r in result.tensors.items()}))

@@ -135,11 +135,21 @@ def test_a_chain_stops_at_the_step_that_is_false(forger: Forger, blend: dict[str
 
 
 def test_a_training_nobody_published_is_no_ground_for_a_merge(forger: Forger, blend: dict[str, str]) -> None:
-    hidden = train("t", "a", output={"checkpointRoot": root_of(forger.subject)})
+    hidden = train("t", "a", output={"checkpointRoot": blend["b"]})
     forger.declare({"a": blend["a"]}, [hidden, merge("m", ["t"], linear("1"))])
     report = forger.verify("a")
     assert report.verdict == "INCOMPLETE"
     assert "INPUT_NOT_AVAILABLE" in codes(report)
+
+
+def test_a_training_whose_output_was_published_is_judged_whatever_comes_after_it(
+    forger: Forger, blend: dict[str, str]
+) -> None:
+    published = train("t", "a", output={"checkpointRoot": root_of(forger.subject)})
+    forger.declare({"a": blend["a"]}, [published, merge("m", ["t"], linear("1"))])
+    report = forger.verify("a")
+    assert (report.verdict, report.level) == ("VERIFIED", 2)
+    assert [step.verdict for step in report.steps] == ["attested", "reproduced"]
 
 
 def test_one_folder_for_two_materials_gives_no_false_match(forger: Forger, blend: dict[str, str]) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from model_verify import merkle
 from model_verify.merge.compiled import NumbaBackend
-from model_verify.replay import Computed, Hypothesis, Movement, Stored, TensorJob, Term, run, unit_bytes, unit_count
+from model_verify.merge.methods.linear_f64 import LinearF64, linear_call
+from model_verify.replay import Computed, Hypothesis, Movement, Stored, TensorJob, run, unit_bytes, unit_count
 from model_verify.tensors import CHUNK_BYTES, TensorInfo
 
 
@@ -36,6 +37,10 @@ class CountingFile:
     def check_unchanged(self) -> None: ...
 
 
+def linear(*weights: float, dtype: str) -> LinearF64:
+    return LinearF64(linear_call(weights, dtype, normalize=False))
+
+
 def floats(elements: int, seed: int, dtype: str) -> bytes:
     values = np.random.default_rng(seed).standard_normal(elements, dtype=np.float32)
     return values.tobytes() if dtype == "F32" else (values.view(np.uint32) >> 16).astype(np.uint16).tobytes()
@@ -52,7 +57,7 @@ def test_every_byte_is_read_once_and_mixed_formats_keep_step(elements: int) -> N
         out[offset : offset + len(data)] = data
 
     output = TensorInfo("t", "BF16", (elements,))
-    computed = Computed("step", output, (Term("a", 0.5), Term("b", 0.25)), sink=sink)
+    computed = Computed("step", output, (("a", "t"), ("b", "t")), linear(0.5, 0.25, dtype="BF16"), sink=sink)
     result = run([TensorJob(stored, (computed,))], backend=NumbaBackend(), threads=3)
     for node, file in files.items():
         ranges = sorted(file.ranges)
@@ -94,7 +99,7 @@ def test_a_difference_is_counted_over_all_units() -> None:
         child[2 * element] ^= 1
     info = TensorInfo("t", "BF16", (elements,))
     stored = (Stored("a", info, CountingFile(data), 0), Stored("child", info, CountingFile(bytes(child)), 0))
-    computed = Computed("step", info, (Term("a", 1.0),), compare_with="child")
+    computed = Computed("step", info, (("a", "t"),), linear(1.0, dtype="BF16"), compare_with=("child", "t"))
     result = run([TensorJob(stored, (computed,))], backend=NumbaBackend())
     difference = result.tensors["step", "t"].difference
     assert difference is not None
@@ -109,9 +114,10 @@ def test_a_hypothesis_dies_with_the_first_element_that_differs() -> None:
     other[-4] ^= 1
     info = TensorInfo("t", "F32", (1000,))
     stored = (Stored("a", info, CountingFile(data), 0), Stored("b", info, CountingFile(bytes(other)), 0))
-    same = Hypothesis("same", "a", (Term("a", 1.0),), normalize=False)
-    off = Hypothesis("off", "b", (Term("a", 1.0),), normalize=False)
-    movement = Movement("train", "a", "b")
+    itself = linear(1.0, dtype="F32")
+    same = Hypothesis("same", ("a", "t"), (("a", "t"),), itself)
+    off = Hypothesis("off", ("b", "t"), (("a", "t"),), itself)
+    movement = Movement("train", ("a", "t"), ("b", "t"))
     result = run([TensorJob(stored, movements=(movement,), hypotheses=(same, off))], backend=NumbaBackend())
     assert result.disproved == {"off"}
     assert result.moved["train", "t"].elements == 1
@@ -121,7 +127,7 @@ def test_a_parent_whose_term_changes_nothing_has_no_effect() -> None:
     data = floats(1000, 5, "F32")
     info = TensorInfo("t", "F32", (1000,))
     stored = (Stored("a", info, CountingFile(data), 0), Stored("b", info, CountingFile(data), 0))
-    computed = Computed("step", info, (Term("a", 1.0), Term("b", 1e-30)))
+    computed = Computed("step", info, (("a", "t"), ("b", "t")), linear(1.0, 1e-30, dtype="F32"))
     result = run([TensorJob(stored, (computed,))], backend=NumbaBackend())
     assert result.effective == {("step", "a")}
 

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from model_verify.errors import OperationRefused
 from model_verify.merge.backend import Backend
 from model_verify.merge.coefficient import parse_weight, weight_sum
 from model_verify.merge.compiled import NumbaBackend
+from model_verify.merge.methods.linear_f64 import LinearF64, linear_call
 from model_verify.merge.reference import NumpyBackend
 from model_verify.merge.tensor import TorchBackend
-from model_verify.replay import Computed, ReplayResult, Stored, TensorJob, Term, run
+from model_verify.replay import Computed, ReplayResult, Stored, TensorJob, run
 from model_verify.tensors import TensorInfo
 from tests.vectors.vector import Vector
 
@@ -67,11 +70,11 @@ def replay(vector: Vector, weights: list[float], backend: Backend) -> tuple[byte
     def sink(info: TensorInfo, offset: int, data: memoryview) -> None:
         out[offset : offset + len(data)] = data
 
-    terms = tuple(Term(tensor.node, weight) for tensor, weight in zip(stored, weights, strict=True))
-    computed = Computed("step", info, terms, stated["normalize"], sink=sink)
+    kernel = LinearF64(linear_call(weights, stated["dtype"], normalize=stated["normalize"]))
+    computed = Computed("step", info, tuple(tensor.key for tensor in stored), kernel, sink=sink)
     job = TensorJob(tuple(stored), (computed,))
     try:
         return out, run([job], backend=backend)
     except OperationRefused:
-        silent = TensorJob(tuple(stored), (Computed("step", info, terms, stated["normalize"]),))
+        silent = TensorJob(tuple(stored), (replace(computed, sink=None),))
         return out, run([silent], backend=backend)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
+from model_verify.binding import BoundStep, Operation
 from model_verify.errors import SourceChanged
-from model_verify.pipeline import Blend, BoundMerge
-from model_verify.replay import Computed, Hypothesis, Movement, Sink, Stored, TensorJob, Term
+from model_verify.merge.kernel import Call, Kernel
+from model_verify.merge.methods import load
+from model_verify.replay import Computed, Hypothesis, Key, Movement, Sink, Stored, TensorJob
 from model_verify.sources.source import File, Source
-from model_verify.tensors import DTYPE_BITS, TensorInfo
+from model_verify.tensors import TensorInfo
 from model_verify.weights import StoredTensor, WeightFile, read_weight_file
 
 
@@ -47,6 +49,96 @@ def open_checkpoint(
     return OpenCheckpoint(node, {name: Stored(node, t.info, files[t.path], t.offset) for name, t in tensors.items()})
 
 
+class JobBoard:
+    """Collects what is to be done with each tensor, so that one pass reads every byte once.
+
+    Tensors that an operation, a comparison or a probe connects share a job, whatever their names.
+    """
+
+    def __init__(self) -> None:
+        self._stored: dict[Key, Stored] = {}
+        self._computed: dict[Key, Computed] = {}
+        self._movements: list[Movement] = []
+        self._hypotheses: list[Hypothesis] = []
+        self._kernels: dict[int, tuple[Call, Kernel]] = {}
+
+    def add_checkpoint(self, checkpoint: OpenCheckpoint) -> None:
+        for stored in checkpoint.stored.values():
+            self._stored[stored.key] = stored
+
+    def add_computed(self, computed: Computed) -> None:
+        self._computed[computed.key] = computed
+
+    def add_step(
+        self,
+        node: str,
+        bound: BoundStep,
+        inputs: Sequence[tuple[str, Mapping[str, TensorInfo]]],
+        *,
+        compare_with: OpenCheckpoint | None = None,
+        sink: Sink | None = None,
+    ) -> None:
+        """Add every operation of a step: its output is `node`; `inputs` are nodes and their tensors, in order.
+
+        What is computed is compared with the tensors of `compare_with` that have the same name, dtype and shape.
+        Raises `BackendUnavailable` where the software for an operation is missing.
+        """
+        for name, operation in bound.operations.items():
+            there = compare_with.stored.get(name) if compare_with is not None else None
+            expected = there.key if there is not None and there.info == operation.output else None
+            operands = tuple((inputs[o.position][0], o.info.name) for o in operation.operands)
+            if operation.call is not None:
+                computed = Computed(node, operation.output, operands, self.kernel(operation.call))
+            else:
+                computed = Computed(node, operation.output, operands, rivals=_rivals(operation, inputs))
+            self.add_computed(replace(computed, compare_with=expected, sink=sink))
+
+    def kernel(self, call: Call) -> Kernel:
+        """Return the kernel of a call, the same one for all tensors that share the call."""
+        if id(call) not in self._kernels:
+            self._kernels[id(call)] = (call, load(call))
+        return self._kernels[id(call)][1]
+
+    def add_movement(self, movement: Movement) -> None:
+        self._movements.append(movement)
+
+    def add_hypothesis(self, hypothesis: Hypothesis) -> None:
+        self._hypotheses.append(hypothesis)
+
+    def jobs(self) -> list[TensorJob]:
+        """Return the jobs in the order in which the first checkpoint's files are read from front to back."""
+        groups = _Groups([*self._stored, *self._computed])
+        for computed in self._computed.values():
+            for key in (*computed.operands, *computed.rivals, computed.compare_with):
+                if key is not None:
+                    groups.join(computed.key, key)
+        for movement in self._movements:
+            groups.join(movement.before, movement.after)
+        for hypothesis in self._hypotheses:
+            for key in hypothesis.operands:
+                groups.join(hypothesis.target, key)
+        benches: dict[Key, _Bench] = {}
+        for stored in self._stored.values():
+            benches.setdefault(groups.of(stored.key), _Bench()).stored.append(stored)
+        for computed in self._computed.values():
+            benches.setdefault(groups.of(computed.key), _Bench()).computed.append(computed)
+        for movement in self._movements:
+            benches[groups.of(movement.after)].movements.append(movement)
+        for hypothesis in self._hypotheses:
+            benches[groups.of(hypothesis.target)].hypotheses.append(hypothesis)
+        return [bench.job() for bench in sorted(benches.values(), key=_reading_order)]
+
+
+def _rivals(operation: Operation, inputs: Sequence[tuple[str, Mapping[str, TensorInfo]]]) -> tuple[Key, ...]:
+    """Return what else could have been copied: the tensors of that name, dtype and shape in the other inputs."""
+    (copied,) = operation.operands
+    return tuple(
+        (node, copied.info.name)
+        for position, (node, tensors) in enumerate(inputs)
+        if position != copied.position and tensors.get(copied.info.name) == copied.info
+    )
+
+
 @dataclass(slots=True)
 class _Bench:
     stored: list[Stored] = field(default_factory=list)
@@ -54,68 +146,27 @@ class _Bench:
     movements: list[Movement] = field(default_factory=list)
     hypotheses: list[Hypothesis] = field(default_factory=list)
 
+    def job(self) -> TensorJob:
+        kernels = [*(c.kernel for c in self.computed), *(h.kernel for h in self.hypotheses)]
+        whole = any(kernel is not None and kernel.whole for kernel in kernels)
+        return TensorJob(tuple(self.stored), tuple(self.computed), tuple(self.movements), tuple(self.hypotheses), whole)
 
-class JobBoard:
-    """Collects what is to be done with each tensor, so that one pass reads every byte once.
 
-    Tensors of one name and shape share a job. Those of another shape, or whose elements do not pack into whole bytes
-    alike, have a job of their own: no operation connects them.
-    """
+class _Groups:
+    """Sets of keys that are connected, directly or through others."""
 
-    def __init__(self) -> None:
-        self._benches: dict[tuple[str, tuple[int, ...], int], _Bench] = {}
-        self._apart: list[_Bench] = []
+    def __init__(self, keys: Iterable[Key]) -> None:
+        self._parents = {key: key for key in keys}
 
-    def _bench(self, info: TensorInfo) -> _Bench:
-        bits = DTYPE_BITS[info.dtype]
-        return self._benches.setdefault((info.name, info.shape, bits if bits & (bits - 1) else 0), _Bench())
+    def of(self, key: Key) -> Key:
+        """Return what stands for the group of `key`."""
+        while self._parents[key] != key:
+            self._parents[key] = self._parents[self._parents[key]]
+            key = self._parents[key]
+        return key
 
-    def add_checkpoint(self, checkpoint: OpenCheckpoint) -> None:
-        for stored in checkpoint.stored.values():
-            self._bench(stored.info).stored.append(stored)
-
-    def add_apart(self, checkpoint: OpenCheckpoint) -> None:
-        """Add a checkpoint that no operation connects with others: its tensors are only hashed."""
-        self._apart += [_Bench(stored=[stored]) for stored in checkpoint.stored.values()]
-
-    def add_computed(self, computed: Computed) -> None:
-        self._bench(computed.info).computed.append(computed)
-
-    def add_merge(
-        self,
-        node: str,
-        bound: BoundMerge,
-        inputs: Sequence[tuple[str, Mapping[str, TensorInfo]]],
-        *,
-        compare_with: OpenCheckpoint | None = None,
-        sink: Sink | None = None,
-    ) -> None:
-        """Add every operation of a merge step: its output is `node`; `inputs` are nodes and their tensors, in order.
-
-        What is computed is compared with the tensors of `compare_with` that have the same name, dtype and shape.
-        """
-        for name, operation in bound.operations.items():
-            there = compare_with.stored.get(name) if compare_with is not None else None
-            expected = there.node if there is not None and there.info == operation.output else None
-            if isinstance(operation, Blend):
-                terms = tuple(Term(n, w.value) for (n, _), w in zip(inputs, operation.weights, strict=True))
-                computed = Computed(node, operation.output, terms, operation.normalize)
-            else:
-                copied, _ = inputs[operation.position]
-                rivals = tuple(n for n, tensors in inputs if n != copied and tensors.get(name) == operation.output)
-                computed = Computed(node, operation.output, copy_of=copied, rivals=rivals)
-            self.add_computed(replace(computed, compare_with=expected, sink=sink))
-
-    def add_movement(self, info: TensorInfo, movement: Movement) -> None:
-        self._bench(info).movements.append(movement)
-
-    def add_hypothesis(self, info: TensorInfo, hypothesis: Hypothesis) -> None:
-        self._bench(info).hypotheses.append(hypothesis)
-
-    def jobs(self) -> list[TensorJob]:
-        """Return the jobs in the order in which the first checkpoint's files are read from front to back."""
-        ordered = sorted([*self._benches.values(), *self._apart], key=_reading_order)
-        return [TensorJob(tuple(b.stored), tuple(b.computed), tuple(b.movements), tuple(b.hypotheses)) for b in ordered]
+    def join(self, one: Key, other: Key) -> None:
+        self._parents[self.of(other)] = self.of(one)
 
 
 def _reading_order(bench: _Bench) -> tuple[bool, str, int]:

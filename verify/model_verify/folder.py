@@ -54,7 +54,7 @@ def check_folder(source: Source, manifest: Manifest) -> FolderCheck:
     check.files_hashed = len(plain)
     check.bytes_hashed = sum(present[file.path].size_bytes for file in plain)
     check.findings += limited(redirections(source, present, primary(manifest)))
-    check.findings += limited(_unverified(manifest))
+    check.findings += limited(_pickles(manifest))
     weights = read_weight_sets(source)
     check.weight_files = weights.files
     check.findings += limited(_weights(weights, present, manifest, check))
@@ -168,10 +168,8 @@ def _remote_code(path: str, config: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("CODE_ELSEWHERE", path, "code in this folder", json.dumps(name)[:200])
 
 
-def _unverified(manifest: Manifest) -> Iterator[Finding]:
+def _pickles(manifest: Manifest) -> Iterator[Finding]:
     for weight_set in manifest.weight_sets:
-        if not weight_set.primary:
-            yield Finding("UNVERIFIED_WEIGHTS", weight_set.prefix, "a step that gives them", weight_set.format)
         if weight_set.format in files.PICKLE_FORMATS:
             yield Finding(
                 "PICKLE_WEIGHTS", weight_set.prefix, "weights that run no code when loaded", weight_set.format

@@ -11,16 +11,18 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from model_verify import merkle
+from model_verify.binding import BoundStep, bind_step
 from model_verify.checkpoints import JobBoard, OpenCheckpoint, open_checkpoint
 from model_verify.digest import CheckpointRoot, TensorRoot
 from model_verify.errors import BackendUnavailable, CallerError, MalformedInput
 from model_verify.findings import Finding, Severity, limited
 from model_verify.manifest import infos, leaf_tensors, primary
 from model_verify.merge.backend import CheckedBackend
+from model_verify.merge.kernel import Call, Standing
 from model_verify.merge.selection import select_backend
-from model_verify.models import Manifest, Material, MergeStep, TrainStep
-from model_verify.pipeline import BoundMerge, Pipeline, Step, bind_merge, output_root
-from model_verify.replay import ReplayResult, run
+from model_verify.models import Manifest, ManifestWeightSet, Material, ReplayedStep, TrainStep
+from model_verify.pipeline import Pipeline, Step, UnsupportedStep, main_step, output_root
+from model_verify.replay import ReplayResult, TensorResult, run
 from model_verify.report import ReportCandidate, ReportCoverage, ReportMaterial, ReportStep, StepVerdict
 from model_verify.sources.source import Source
 from model_verify.tensors import CHUNK_BYTES, TensorInfo, described
@@ -73,10 +75,16 @@ def judge(case: Case) -> Judgement:
 
 
 @dataclass(slots=True)
-class _PlannedMerge:
-    step: MergeStep
-    bound: BoundMerge
-    is_subject: bool
+class _Planned:
+    """A step that is computed again, and the weight set that holds its output; None where that is not published."""
+
+    step: ReplayedStep
+    bound: BoundStep
+    weight_set: ManifestWeightSet | None
+
+    @property
+    def node(self) -> str:
+        return f"step:{self.step.id}"
 
 
 class _Judge:
@@ -85,6 +93,7 @@ class _Judge:
         self.stack = stack
         self.out = Judgement()
         self.board = JobBoard()
+        self.main_step = main_step(case.pipeline.steps)
         self.runs_steps = not any(f.severity is Severity.FAIL for f in case.pipeline.findings)
         self.signed = infos(primary(case.manifest))
         self.subject_root = primary(case.manifest).checkpoint_root
@@ -93,12 +102,14 @@ class _Judge:
         self.material_status: dict[str, MaterialStatus] = {}
         self.nodes: dict[str, tuple[str, dict[str, TensorInfo]]] = {}
         """Material or step -> the engine's node and its tensors, where they are at hand."""
-        self.merges: dict[str, _PlannedMerge] = {}
+        self.planned: dict[str, _Planned] = {}
         self.trials: dict[str, TrainingTrial] = {}
         self.verdicts: dict[str, StepVerdict] = {}
         self.backend: CheckedBackend | None = None
-        self.subject_holds = False
-        """Whether every tensor of the primary set is as signed, data included."""
+        self.published_sets: dict[str, str] = {}
+        """Step -> the prefix of the weight set that holds its output."""
+        self.set_holds: dict[str, bool] = {}
+        """By prefix: whether every tensor of a set is as signed, data included."""
 
     def judge(self) -> Judgement:
         self.open_subject()
@@ -121,15 +132,14 @@ class _Judge:
 
     # V8, V10: what is read.
 
+    def set_node(self, prefix: str) -> str:
+        return SUBJECT if prefix == primary(self.case.manifest).prefix else f"set:{prefix}"
+
     def open_subject(self) -> None:
-        main = primary(self.case.manifest).prefix
         for prefix, tensors in self.case.tensors.items():
-            node = SUBJECT if prefix == main else f"set:{prefix}"
+            node = self.set_node(prefix)
             self.sets[prefix] = open_checkpoint(node, self.case.source, tensors, self.case.weight_files, self.stack)
-            if prefix == main:
-                self.board.add_checkpoint(self.sets[prefix])
-            else:
-                self.board.add_apart(self.sets[prefix])
+            self.board.add_checkpoint(self.sets[prefix])
 
     def open_materials(self) -> None:
         for material in self.case.pipeline.materials:
@@ -173,15 +183,28 @@ class _Judge:
     # V11: what is computed.
 
     def plan(self, step: Step, candidates: Mapping[str, OpenCheckpoint]) -> None:
-        if not all(name in self.nodes for name in step.inputs) or not isinstance(step, MergeStep | TrainStep):
-            return
-        if not self.find_backend(step.id):
-            return
-        is_subject = output_root(step) == self.subject_root
+        published = self.published_set(step)
+        if all(name in self.nodes for name in step.inputs) and self.find_backend(step):
+            self.plan_known(step, candidates)
+        names_set = published is not None and (step.output.weight_set is not None or step is self.main_step)
+        if (
+            published is not None
+            and (names_set or step.id not in self.nodes)
+            and self.case.structure_is_as_signed
+            and published.prefix in self.sets
+        ):
+            # Later steps work on what was published, which the manifest fixes, whatever this step's verdict will be.
+            checkpoint = self.sets[published.prefix]
+            self.nodes[step.id] = (checkpoint.node, checkpoint.infos)
+            self.published_sets[step.id] = published.prefix
+
+    def plan_known(self, step: Step, candidates: Mapping[str, OpenCheckpoint]) -> None:
         match step:
-            case MergeStep():
-                self.plan_merge(step, is_subject)
-            case TrainStep() if is_subject and self.case.structure_is_as_signed:
+            case UnsupportedStep():
+                pass
+            case TrainStep() if output_root(step) != self.subject_root or not self.case.structure_is_as_signed:
+                pass
+            case TrainStep():
                 others = {name: c for name, c in self.materials.items() if name not in step.inputs} | dict(candidates)
                 assert self.backend is not None
                 subject = self.sets[primary(self.case.manifest).prefix]
@@ -190,57 +213,80 @@ class _Judge:
                 self.trials[step.id] = plan_training(
                     step, node, tensors, before, subject, others, self.board, self.backend
                 )
+            case _:
+                self.plan_replay(step)
 
-    def find_backend(self, step_id: str) -> bool:
+    def find_backend(self, step: Step) -> bool:
+        if isinstance(step, UnsupportedStep):
+            return False
         if self.backend is None:
             try:
                 self.backend = select_backend(self.case.device)
             except BackendUnavailable as error:
-                self.out.findings.append(Finding("NO_MERGE_BACKEND", step_id, "its software", error.message))
+                self.out.findings.append(Finding("NO_MERGE_BACKEND", step.id, "its software", error.message))
                 return False
         return True
 
-    def plan_merge(self, step: MergeStep, is_subject: bool) -> None:
+    def plan_replay(self, step: ReplayedStep) -> None:
+        """Put every operation of a step on the board; its output is at hand for later steps where it is computed."""
         inputs = [self.nodes[name] for name in step.inputs]
-        bound = bind_merge(step, [tensors for _, tensors in inputs])
-        self.merges[step.id] = _PlannedMerge(step, bound, is_subject)
-        if bound.findings:
-            return
-        node = f"step:{step.id}"
-        subject = self.sets[primary(self.case.manifest).prefix] if is_subject else None
-        self.board.add_merge(node, bound, inputs, compare_with=subject)
-        self.nodes[step.id] = (node, bound.outputs)
+        bound = bind_step(step, [tensors for _, tensors in inputs])
+        planned = _Planned(step, bound, self.published_set(step))
+        if not bound.findings:
+            there = None if planned.weight_set is None else self.sets[planned.weight_set.prefix]
+            try:
+                self.board.add_step(planned.node, bound, inputs, compare_with=there)
+            except BackendUnavailable as error:
+                self.out.findings.append(Finding("NO_MERGE_BACKEND", step.id, "its software", error.message))
+                return
+            if not self.examined(bound):
+                self.nodes[step.id] = (planned.node, bound.outputs)
+        self.planned[step.id] = planned
+
+    def examined(self, bound: BoundStep) -> bool:
+        """Return whether a step has operations that cannot be computed, because random numbers went in."""
+        calls = {id(o.call): o.call for o in bound.operations.values() if o.call is not None}
+        return any(self.board.kernel(call).best is Standing.EXAMINED for call in calls.values())
+
+    def published_set(self, step: Step) -> ManifestWeightSet | None:
+        """Return the weight set of the manifest that holds the output of a step."""
+        main = primary(self.case.manifest)
+        prefix = step.output.weight_set
+        if prefix is None:
+            return main if output_root(step) == self.subject_root else None
+        return next(weight_set for weight_set in self.case.manifest.weight_sets if weight_set.prefix == prefix)
 
     # V8, V10: roots.
 
     def compare_subject(self, result: ReplayResult) -> None:
-        main = primary(self.case.manifest).prefix
         place = 0
         found: list[Finding] = []
-        self.out.every_tensor_hashed = self.subject_holds = True
+        self.out.every_tensor_hashed = True
+        self.set_holds = dict.fromkeys(self.sets, True)
         for prefix, info, signed_root in leaf_tensors(self.case.manifest):
             size = merkle.LEAF_BYTES * info.chunk_count
             signed = None if self.case.signed_leaves is None else self.case.signed_leaves[place : place + size]
             place += size
-            node = SUBJECT if prefix == main else f"set:{prefix}"
-            there = result.tensors.get((node, info.name))
+            there = result.tensors.get((self.set_node(prefix), info.name))
             if there is None or there.info != info:
-                self.out.every_tensor_hashed = False
-                self.subject_holds = self.subject_holds and prefix != main
+                self.out.every_tensor_hashed = self.set_holds[prefix] = False
                 continue
             if _root(there.leaves) == signed_root:
                 continue
-            self.subject_holds = self.subject_holds and prefix != main
+            self.set_holds[prefix] = False
             path = self.case.tensors[prefix][info.name].path
-            details = self.replayed_difference(info.name, signed_root, result) or _chunks(there.leaves, signed)
+            details = self.replayed_difference(prefix, info.name, signed_root, result)
+            details = details or _chunks(there.leaves, signed)
             found.append(Finding("TENSOR_MISMATCH", f"{path}: {info.name}", signed_root.text, details))
         self.out.findings += limited(found)
 
-    def replayed_difference(self, name: str, signed_root: TensorRoot, result: ReplayResult) -> str | None:
+    def replayed_difference(self, prefix: str, name: str, signed_root: TensorRoot, result: ReplayResult) -> str | None:
         """Return how the tensor differs from the signed one, where a replay gives the signed one."""
-        for step_id, merge in self.merges.items():
-            replayed = result.tensors.get((f"step:{step_id}", name))
-            if not merge.is_subject or replayed is None or replayed.difference is None:
+        for planned in self.planned.values():
+            replayed = result.tensors.get((planned.node, name))
+            if planned.weight_set is None or planned.weight_set.prefix != prefix:
+                continue
+            if replayed is None or replayed.difference is None:
                 continue
             if _root(replayed.leaves) == signed_root:
                 return str(replayed.difference)
@@ -265,12 +311,12 @@ class _Judge:
         tensors = moved = elements = None
         trials = []
         ready = self.runs_steps and all(self.input_holds(name) for name in step.inputs)
-        if self.runs_steps and not isinstance(step, MergeStep | TrainStep):
+        if self.runs_steps and isinstance(step, UnsupportedStep):
             verdict = "unsupported"
-        elif ready and step.id in self.merges:
-            verdict = self.judge_merge(self.merges[step.id], result)
-            tensors = len(self.merges[step.id].bound.operations)
-        elif ready and step.id in self.trials and self.subject_holds:
+        elif ready and step.id in self.planned:
+            verdict = self.judge_replay(self.planned[step.id], result)
+            tensors = len(self.planned[step.id].bound.operations)
+        elif ready and step.id in self.trials and self.set_holds[primary(self.case.manifest).prefix]:
             judged = judge_training(self.trials[step.id], result, self.out.candidates, output_root(step))
             verdict, moved, elements, trials = judged.verdict, judged.moved, judged.elements, judged.trials
             self.out.findings += judged.findings
@@ -284,7 +330,7 @@ class _Judge:
             ReportStep(
                 id=step.id,
                 type=step.type,
-                profile=step.profile if isinstance(step, MergeStep) else None,
+                profile=getattr(step, "profile", None),
                 inputs=list(step.inputs),
                 output_root=output_root(step),
                 verdict=verdict,
@@ -297,54 +343,91 @@ class _Judge:
 
     def input_holds(self, name: str) -> bool:
         """Return whether an input is what the statement says it is."""
-        return self.material_status.get(name) == "matched" or self.verdicts.get(name) in ("reproduced", "attested")
+        if name in self.material_status:
+            return self.material_status[name] == "matched"
+        published = self.published_sets.get(name)
+        if published is not None:
+            return self.set_holds[published] and self.verdicts.get(name) in _STANDING
+        return self.verdicts.get(name) in ("reproduced", "attested")
 
-    def judge_merge(self, merge: _PlannedMerge, result: ReplayResult) -> StepVerdict:
-        if merge.bound.findings:
-            self.out.findings += limited(merge.bound.findings)
-            return "contradicted"
-        node = f"step:{merge.step.id}"
-        found = _nonfinite(merge, result)
-        if not found:
-            found = self.subject_differences(merge, result) if merge.is_subject else []
-            actual = result.checkpoint_root(node)
-            if not merge.is_subject and actual != output_root(merge.step):
-                found.append(Finding("REPLAY_MISMATCH", merge.step.id, output_root(merge.step).text, actual.text))
+    def judge_replay(self, planned: _Planned, result: ReplayResult) -> StepVerdict:
+        """Return the verdict on a step that was computed again. Spec: verification V11."""
+        step = planned.step
+        found = [*planned.bound.findings, *_without_result(planned, result)]
+        notes: list[Finding] = []
+        verdict: StepVerdict = "reproduced"
+        if not found and planned.weight_set is not None:
+            compared = self.compare_output(planned, planned.weight_set, result)
+            found, notes, verdict = compared.differences, compared.notes, compared.verdict
+        elif not found:
+            verdict = self.judge_intermediate(planned, result)
         if found:
             self.out.findings += limited(found)
             return "contradicted"
-        sources = {node: name for name, (node, _) in self.nodes.items()}
-        effective = {sources[source] for step_node, source in result.effective if step_node == node}
-        self.out.findings += [Finding("PARENT_NO_EFFECT", name) for name in merge.step.inputs if name not in effective]
-        return "reproduced"
+        self.out.findings += limited(notes)
+        if verdict == "unchecked":
+            return verdict
+        self.out.findings += [
+            Finding("PARENT_NO_EFFECT", name)
+            for name in step.inputs
+            if (planned.node, self.nodes[name][0]) not in result.effective
+        ]
+        return verdict
 
-    def subject_differences(self, merge: _PlannedMerge, result: ReplayResult) -> list[Finding]:
+    def judge_intermediate(self, planned: _Planned, result: ReplayResult) -> StepVerdict:
+        """Return the verdict on a step whose output nobody published: only its root can be compared."""
+        step = planned.step
+        if self.examined(planned.bound):
+            return "attested"  # nothing to look at
+        actual = result.checkpoint_root(planned.node)
+        if actual == output_root(step):
+            return "reproduced"
+        bounded = any(_is_bounded(self.board, operation.call) for operation in planned.bound.operations.values())
+        code = "OUTPUT_NOT_AVAILABLE" if bounded else "REPLAY_MISMATCH"
+        self.out.findings.append(Finding(code, step.id, output_root(step).text, actual.text))
+        return "unchecked" if bounded else "contradicted"
+
+    def compare_output(self, planned: _Planned, weight_set: ManifestWeightSet, result: ReplayResult) -> _Comparison:
         """Return how the replayed tensors differ from the signed ones: names, dtypes, shapes, data."""
-        found: list[Finding] = []
-        replayed = merge.bound.outputs
-        roots = {tensor.name: tensor.root for tensor in primary(self.case.manifest).tensors or ()}
-        for name in sorted(self.signed.keys() | replayed.keys(), key=lambda name: name.encode("utf-8")):
-            signed, given = self.signed.get(name), replayed.get(name)
-            where = f"{merge.step.id}: {name}"
+        out = _Comparison()
+        signed_infos, replayed = infos(weight_set), planned.bound.outputs
+        roots = {tensor.name: tensor.root for tensor in weight_set.tensors or ()}
+        for name in sorted(signed_infos.keys() | replayed.keys(), key=lambda name: name.encode("utf-8")):
+            signed, given = signed_infos.get(name), replayed.get(name)
+            where = f"{planned.step.id}: {name}"
             if signed is None or given is None or signed != given:
-                found.append(Finding("REPLAY_MISMATCH", where, described(signed), described(given)))
+                out.differences.append(Finding("REPLAY_MISMATCH", where, described(signed), described(given)))
                 continue
-            tensor = result.tensors[f"step:{merge.step.id}", name]
-            root = _root(tensor.leaves)
-            if root != roots[name]:
-                details = str(tensor.difference) if tensor.difference else root.text
-                found.append(Finding("REPLAY_MISMATCH", where, roots[name].text, details))
-        return found
+            tensor = result.tensors[planned.node, name]
+            if tensor.standing is not Standing.EXAMINED and _root(tensor.leaves) == roots[name]:
+                continue
+            there = result.tensors.get((self.set_node(weight_set.prefix), name))
+            as_signed = there is not None and there.info == signed and _root(there.leaves) == roots[name]
+            match tensor.standing:
+                case Standing.WITHIN | Standing.EXAMINED if not as_signed:
+                    out.lower("unchecked")  # V8 says what is wrong there; the opinion is one on other bytes
+                case Standing.WITHIN:
+                    out.lower("reproduced-within")
+                    out.notes.append(Finding("REPLAY_WITHIN", where, actual=_opinion(tensor)))
+                case Standing.EXAMINED:
+                    out.lower("attested")
+                    out.notes.append(Finding("MASK_EXAMINED", where, actual=_opinion(tensor)))
+                case _:
+                    details = _opinion(tensor) or _root(tensor.leaves).text
+                    out.differences.append(Finding("REPLAY_MISMATCH", where, roots[name].text, details))
+        return out
 
     def cover(self, result: ReplayResult) -> ReportCoverage:
-        node = next((f"step:{i}" for i, m in self.merges.items() if m.is_subject and not m.bound.findings), None)
-        roots = {tensor.name: tensor.root for tensor in primary(self.case.manifest).tensors or ()}
+        main = primary(self.case.manifest)
+        node = next((p.node for p in self.planned.values() if p.weight_set is main and not p.bound.findings), None)
+        roots = {tensor.name: tensor.root for tensor in main.tensors or ()}
         hashed = [info for name, info in self.signed.items() if (SUBJECT, name) in result.tensors]
         again = [
             info
             for name, info in self.signed.items()
             if node is not None
             and (node, name) in result.tensors
+            and result.tensors[node, name].standing is not Standing.EXAMINED
             and _root(result.tensors[node, name].leaves) == roots[name]
         ]
         return ReportCoverage(
@@ -381,15 +464,45 @@ def _chunks(there: bytearray, signed: memoryview | None) -> str:
     return f"{count}, the first at bytes {first} to {first + CHUNK_BYTES - 1}"
 
 
-def _nonfinite(merge: _PlannedMerge, result: ReplayResult) -> list[Finding]:
+_STANDING: tuple[StepVerdict, ...] = ("reproduced", "reproduced-within", "attested")
+_ORDER = (*_STANDING, "unchecked")
+"""From the strongest verdict on a replayed step to the weakest; *contradicted* stands apart."""
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """How a step's output stands to the signed one; the verdict is that of its weakest tensor."""
+
+    differences: list[Finding] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
+    verdict: StepVerdict = "reproduced"
+
+    def lower(self, verdict: StepVerdict) -> None:
+        self.verdict = max(self.verdict, verdict, key=_ORDER.index)
+
+
+def _without_result(planned: _Planned, result: ReplayResult) -> list[Finding]:
+    """Return the tensors for which the arithmetic has no result, and why."""
     found: list[Finding] = []
-    for name in merge.bound.operations:
-        tensor = result.tensors[f"step:{merge.step.id}", name]
-        if not tensor.finite:
+    for name in () if planned.bound.findings else planned.bound.operations:
+        tensor = result.tensors[planned.node, name]
+        where = f"{planned.step.id}: {name}"
+        if tensor.refused:
+            found.append(Finding("OPERAND_INVALID", where, actual=tensor.refused))
+        elif not tensor.finite:
             code = "NONFINITE_INPUT" if tensor.nonfinite_inputs else "NONFINITE_OUTPUT"
-            parents = ", ".join(sorted(node.split(":", 1)[1] for node in tensor.nonfinite_inputs))
-            found.append(Finding(code, f"{merge.step.id}: {name}", "finite values", parents))
+            parents = ", ".join(sorted({node.split(":", 1)[1] for node, _ in tensor.nonfinite_inputs}))
+            found.append(Finding(code, where, "finite values", parents))
     return found
+
+
+def _is_bounded(board: JobBoard, call: Call | None) -> bool:
+    return call is not None and board.kernel(call).bounded
+
+
+def _opinion(tensor: TensorResult) -> str:
+    difference = "" if tensor.difference is None else str(tensor.difference)
+    return "; ".join(part for part in (difference, tensor.opinion) if part)
 
 
 def _report_material(material: Material, status: MaterialStatus, actual: CheckpointRoot | None) -> ReportMaterial:

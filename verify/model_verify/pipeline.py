@@ -1,4 +1,4 @@
-"""Materials and steps, checked without reading a weight, and then bound to the tensors they work on.
+"""Materials and steps, checked without reading a weight.
 
 Pure: no file, no clock, no arithmetic. Spec: pipeline; verification V9.
 """
@@ -16,15 +16,37 @@ from pydantic import ValidationError
 from model_verify.digest import CheckpointRoot
 from model_verify.errors import RecipeInvalid
 from model_verify.findings import Finding
-from model_verify.merge.coefficient import Weight, parse_weight, weight_sum
-from model_verify.models import CopyOperation, LinearOperation, Material, MergeStep, StepHead, TrainStep
-from model_verify.tensors import TensorInfo
+from model_verify.merge.coefficient import parse_float64, parse_weight
+from model_verify.merge.methods.linear_f64 import LINEAR_F64_V1
+from model_verify.merge.methods.table import METHODS, PROFILES, Base, Kind
+from model_verify.models import (
+    CastStep,
+    CopyOperation,
+    DropStep,
+    KnownStep,
+    LinearOperation,
+    Material,
+    MergekitOperation,
+    MergekitStep,
+    MergeStep,
+    RenameStep,
+    ReshardStep,
+    StepHead,
+    StepOutput,
+    TrainStep,
+)
 from model_verify.validation import first_problem
 
-LINEAR_F64_V1 = "linear/f64-v1"
 MAX_NODES = 64
 """Of materials and steps together: each needs a buffer in every thread."""
-BLENDABLE_DTYPES = frozenset({"F32", "BF16", "F16"})
+_STEP_TYPES: Mapping[str, type[KnownStep]] = {
+    "cast": CastStep,
+    "reshard": ReshardStep,
+    "rename": RenameStep,
+    "drop": DropStep,
+    "train": TrainStep,
+}
+"""All but merges, whose models go by their profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +69,21 @@ class UnsupportedStep:
         return self.head.inputs
 
     @property
-    def output_root(self) -> CheckpointRoot:
-        return self.head.output.checkpoint_root
+    def output(self) -> StepOutput:
+        return self.head.output
 
 
-Step = MergeStep | TrainStep | UnsupportedStep
+Step = KnownStep | UnsupportedStep
 
 
 def output_root(step: Step) -> CheckpointRoot:
     """Return the checkpoint root that a step declares for its output."""
-    return step.output_root if isinstance(step, UnsupportedStep) else step.output.checkpoint_root
+    return step.output.checkpoint_root
+
+
+def main_step(steps: Sequence[Step]) -> Step | None:
+    """Return the step whose output is the primary weight set: the last one that names no other. Spec: pipeline §2."""
+    return next((step for step in reversed(steps) if step.output.weight_set is None), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +96,15 @@ class Pipeline:
 
 
 def check_pipeline(
-    materials: Sequence[Material], raw_steps: Sequence[Mapping[str, Any]], subject_root: CheckpointRoot
+    materials: Sequence[Material],
+    raw_steps: Sequence[Mapping[str, Any]],
+    subject_root: CheckpointRoot,
+    other_roots: Mapping[str, CheckpointRoot | None] | None,
 ) -> Pipeline:
-    """Return the steps as typed objects, with every breach of pipeline §1 to §4 that shows without weights.
+    """Return the steps as typed objects, with every breach of the chapter that shows without weights.
+
+    `other_roots` are those of the weight sets beside the primary one, by prefix; None where a set has no tensors, and
+    in place of all where they are not known.
 
     Vectors: verify/step-*, verify/material-*, verify/output-*.
     """
@@ -96,7 +129,7 @@ def check_pipeline(
         known.add(step.id)
         steps.append(step)
     if len(steps) == len(raw_steps):
-        findings += _path_problems(materials, steps, subject_root)
+        findings += _path_problems(materials, steps, subject_root, other_roots)
     return Pipeline(tuple(materials), tuple(steps), tuple(findings))
 
 
@@ -104,24 +137,30 @@ def _read_step(raw: Mapping[str, Any], where: str) -> tuple[Step | None, list[Fi
     try:
         head = StepHead.read(raw)
         where = head.id
-        match head.type:
-            case "merge":
-                if isinstance(raw.get("profile"), str) and raw["profile"] != LINEAR_F64_V1:
-                    found = Finding("PROFILE_UNKNOWN", head.id, LINEAR_F64_V1, json.dumps(raw["profile"])[:100])
-                    return UnsupportedStep(head, "PROFILE_UNKNOWN"), [found]
-                merge = MergeStep.read(raw)
-                return merge, list(_merge_problems(merge))
-            case "train":
-                train = TrainStep.read(raw)
-                return train, list(_train_problems(train))
-            case _:
-                found = Finding("STEP_TYPE_UNKNOWN", head.id, "merge or train", json.dumps(head.type))
-                return UnsupportedStep(head, "STEP_TYPE_UNKNOWN"), [found]
+        if head.type == "merge":
+            return _read_merge(raw, head)
+        if head.type not in _STEP_TYPES:
+            known = ", ".join(["merge", *_STEP_TYPES])
+            found = Finding("STEP_TYPE_UNKNOWN", head.id, known, json.dumps(head.type))
+            return UnsupportedStep(head, "STEP_TYPE_UNKNOWN"), [found]
+        step = _STEP_TYPES[head.type].read(raw)
+        return step, list(_form_problems(step))
     except ValidationError as error:
         return None, [_malformed(where, first_problem(error))]
 
 
-def _merge_problems(step: MergeStep) -> Iterable[Finding]:
+def _read_merge(raw: Mapping[str, Any], head: StepHead) -> tuple[Step, list[Finding]]:
+    """Return a merge step by its profile. Raises pydantic's `ValidationError`."""
+    profile = raw.get("profile")
+    if isinstance(profile, str) and profile not in (LINEAR_F64_V1, *PROFILES):
+        known = ", ".join((LINEAR_F64_V1, *PROFILES))
+        found = Finding("PROFILE_UNKNOWN", head.id, known, json.dumps(profile)[:100])
+        return UnsupportedStep(head, "PROFILE_UNKNOWN"), [found]
+    step: MergeStep | MergekitStep = (MergekitStep if profile in PROFILES else MergeStep).read(raw)
+    return step, list(_merge_problems(step))
+
+
+def _merge_problems(step: MergeStep | MergekitStep) -> Iterable[Finding]:
     named: set[str] = set()
     rests = 0
     for operation in step.operations:
@@ -132,35 +171,119 @@ def _merge_problems(step: MergeStep) -> Iterable[Finding]:
             if twice := named & set(operation.tensors):
                 yield _malformed(step.id, f"tensor {json.dumps(min(twice))[:200]} has two operations")
             named |= set(operation.tensors)
-        if isinstance(operation, LinearOperation):
-            yield from _coefficient_problems(step, operation)
-        elif operation.source not in step.inputs:
-            yield _malformed(step.id, f"copies from {operation.source}, which is no input")
+        if isinstance(operation, CopyOperation):
+            if operation.source not in step.inputs:
+                yield _malformed(step.id, f"copies from {operation.source}, which is no input")
+            if operation.names is not None:
+                yield from _names_problems(step.id, operation.tensors, operation.names)
+        else:
+            yield from _operand_problems(step, operation)
     if rests > 1:
         yield _malformed(step.id, "two operations take the rest")
 
 
-def _coefficient_problems(step: MergeStep, operation: LinearOperation) -> Iterable[Finding]:
-    if len(operation.coefficients) != len(step.inputs):
-        count = len(operation.coefficients)
-        yield _malformed(step.id, f"{count} coefficients for {len(step.inputs)} inputs")
+def _operand_problems(
+    step: MergeStep | MergekitStep, operation: LinearOperation | MergekitOperation
+) -> Iterable[Finding]:
+    """Yield what is wrong with who takes part, under which names, and with which numbers. Spec: pipeline §3."""
+    taking_part = operation.inputs or step.inputs
+    if len(set(taking_part)) != len(taking_part) or not set(taking_part) <= set(step.inputs):
+        yield _malformed(step.id, "an operation's `inputs` are not some of the step's, each once")
+        return
+    for material, names in (operation.names or {}).items():
+        if material not in taking_part:
+            yield _malformed(step.id, f"names tensors in {material}, which does not take part")
+        yield from _names_problems(step.id, operation.tensors, names)
+    if isinstance(operation, LinearOperation):
+        yield from _coefficient_problems(step.id, operation, len(taking_part))
+    else:
+        yield from _method_problems(step, operation, taking_part)
+
+
+def _names_problems(where: str, tensors: str | Sequence[str], names: Sequence[str]) -> Iterable[Finding]:
+    if isinstance(tensors, str):
+        yield _malformed(where, "`names` with the rest: there is no order that they could follow")
+    elif len(names) != len(tensors):
+        yield _malformed(where, f"{len(names)} names for {len(tensors)} tensors")
+
+
+def _coefficient_problems(where: str, operation: LinearOperation, inputs: int) -> Iterable[Finding]:
+    if len(operation.coefficients) != inputs:
+        yield _malformed(where, f"{len(operation.coefficients)} coefficients for {inputs} inputs")
     for coefficient in operation.coefficients:
         try:
             weight = parse_weight(coefficient.decimal)
         except RecipeInvalid as error:
-            yield _malformed(step.id, error.message)
+            yield _malformed(where, error.message)
             continue
         if weight.float32 != coefficient.float32:
             yield Finding(
-                "COEFFICIENT_BITS_WRONG", step.id, f"{weight.float32} for {coefficient.decimal}", coefficient.float32
+                "COEFFICIENT_BITS_WRONG", where, f"{weight.float32} for {coefficient.decimal}", coefficient.float32
             )
 
 
-def _train_problems(step: TrainStep) -> Iterable[Finding]:
+def _method_problems(
+    step: MergeStep | MergekitStep, operation: MergekitOperation, taking_part: Sequence[str]
+) -> Iterable[Finding]:
+    """Yield what is not as the method's section has it. Spec: merge §5, pipeline §3.5."""
+    method = METHODS.get(operation.op)
+    if method is None or step.profile not in method.profiles:
+        yield _malformed(step.id, f"{step.profile} has no method {operation.op}")
+        return
+    if operation.base is not None and operation.base not in taking_part:
+        yield _malformed(step.id, f"the base {operation.base} does not take part")
+    if (operation.base is None and method.base is Base.REQUIRED) or (
+        operation.base is not None and method.base is Base.FORBIDDEN
+    ):
+        yield _malformed(step.id, f"{operation.op} {'has no' if operation.base else 'needs a'} base")
+    if not method.fewest <= len(taking_part) <= method.most:
+        yield _malformed(step.id, f"{operation.op} of {len(taking_part)} inputs")
+    if len(operation.input_parameters) != len(taking_part):
+        count = len(operation.input_parameters)
+        yield _malformed(step.id, f"{count} `inputParameters` for {len(taking_part)} inputs")
+    yield from _parameter_problems(step.id, operation.op, operation.parameters, method.shared, frozenset())
+    for material, own in zip(taking_part, operation.input_parameters, strict=False):
+        known = {} if material == operation.base else method.own
+        yield from _parameter_problems(step.id, operation.op, own, known, method.optional)
+
+
+def _parameter_problems(
+    where: str, op: str, given: Mapping[str, str | bool], known: Mapping[str, Kind], optional: frozenset[str]
+) -> Iterable[Finding]:
+    if given.keys() - known.keys() or known.keys() - optional - given.keys():
+        expected = ", ".join(known) or "none"
+        yield _malformed(where, f"{op} takes the parameters {expected}, not {', '.join(sorted(given))[:200] or 'none'}")
+    for name in known.keys() & given.keys():
+        if problem := _value_problem(given[name], known[name]):
+            yield _malformed(where, f"{op}: {name} is {problem}")
+
+
+def _value_problem(value: str | bool, kind: Kind) -> str | None:
+    """Return why a parameter is none of its kind."""
+    if kind is Kind.BOOL or isinstance(value, bool):
+        return None if kind is Kind.BOOL and isinstance(value, bool) else f"not {kind.value}"
+    try:
+        number = parse_float64(value)
+    except RecipeInvalid as error:
+        return f"no number: {error.message}"
+    return None if kind is Kind.DECIMAL or number.is_integer() else "no whole number"
+
+
+def _form_problems(step: KnownStep) -> Iterable[Finding]:
+    """Yield what is wrong with a step that is no merge."""
     if len(step.inputs) != 1:
-        yield _malformed(step.id, f"a train step has one input, not {len(step.inputs)}")
-    if step.trainable != "all":
-        yield from _selection_problems(step.id, step.trainable)
+        yield _malformed(step.id, f"a {step.type} step has one input, not {len(step.inputs)}")
+    match step:
+        case TrainStep() if step.trainable != "all":
+            yield from _selection_problems(step.id, step.trainable)
+        case CastStep() if step.tensors != "floating":
+            yield from _selection_problems(step.id, step.tensors)
+        case DropStep():
+            yield from _selection_problems(step.id, step.tensors)
+        case RenameStep() if len(set(step.names.values())) != len(step.names):
+            yield _malformed(step.id, "two tensors get one name")
+        case _:
+            pass
 
 
 def _selection_problems(where: str, names: Sequence[str]) -> Iterable[Finding]:
@@ -178,13 +301,36 @@ def _input_problems(step: Step, known: set[str]) -> Iterable[Finding]:
 
 
 def _path_problems(
-    materials: Sequence[Material], steps: Sequence[Step], subject_root: CheckpointRoot
+    materials: Sequence[Material],
+    steps: Sequence[Step],
+    subject_root: CheckpointRoot,
+    other_roots: Mapping[str, CheckpointRoot | None] | None,
 ) -> Iterable[Finding]:
+    """Yield the outputs that are no weight set of the manifest, and what leads to none. Spec: pipeline §2."""
     if not steps:
         yield Finding("NO_STEPS")
-    elif output_root(steps[-1]) != subject_root:
-        yield Finding("OUTPUT_NOT_SUBJECT", steps[-1].id, subject_root.text, output_root(steps[-1]).text)
-    used = {steps[-1].id} if steps else set()
+    published: set[str] = set()
+    claimed: set[str] = set()
+    for step in steps:
+        prefix = step.output.weight_set
+        if prefix is None:
+            continue
+        if prefix in claimed:
+            yield _malformed(step.id, f"two steps give the weights in {json.dumps(prefix)[:200]}")
+        claimed.add(prefix)
+        published.add(step.id)
+        signed = None if other_roots is None else other_roots.get(prefix)
+        if other_roots is not None and signed != output_root(step):
+            expected = signed.text if signed is not None else "a weight set of the manifest, not the primary one"
+            yield Finding("OUTPUT_NOT_SUBJECT", step.id, expected, output_root(step).text)
+    main = main_step(steps)
+    if main is not None:
+        published.add(main.id)
+        if output_root(main) != subject_root:
+            yield Finding("OUTPUT_NOT_SUBJECT", main.id, subject_root.text, output_root(main).text)
+    elif steps:
+        yield Finding("OUTPUT_NOT_SUBJECT", steps[-1].id, subject_root.text, "no step gives the primary weight set")
+    used = set(published)
     for step in reversed(steps):
         if step.id in used:
             used.update(step.inputs)
@@ -197,94 +343,3 @@ def _path_problems(
 
 def _malformed(where: str, problem: str) -> Finding:
     return Finding("PIPELINE_MALFORMED", where, actual=problem)
-
-
-# Binding: which operation gives each output tensor, once the tensors of the inputs are known.
-
-
-@dataclass(frozen=True, slots=True)
-class Blend:
-    """One output tensor as a linear blend of the tensors of that name in all inputs, in their order."""
-
-    output: TensorInfo
-    weights: tuple[Weight, ...]
-    normalize: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """One output tensor as it stands in the input at `position`."""
-
-    output: TensorInfo
-    position: int
-
-
-@dataclass(frozen=True, slots=True)
-class BoundMerge:
-    """A merge step's operations by output tensor; nothing but findings where an operand is wrong."""
-
-    operations: Mapping[str, Blend | Copy]
-    findings: tuple[Finding, ...]
-
-    @property
-    def outputs(self) -> dict[str, TensorInfo]:
-        return {name: operation.output for name, operation in self.operations.items()}
-
-
-def bind_merge(step: MergeStep, inputs: Sequence[Mapping[str, TensorInfo]]) -> BoundMerge:
-    """Return the operation of every output tensor, given the tensors of each input in order. Spec: pipeline §3."""
-    selected: dict[str, LinearOperation | CopyOperation] = {}
-    rest: LinearOperation | CopyOperation | None = None
-    for operation in step.operations:
-        if operation.tensors == "rest":
-            rest = operation
-        else:
-            selected.update((name, operation) for name in operation.tensors)
-    if rest is not None:
-        for tensors in inputs:
-            for name in tensors:
-                selected.setdefault(name, rest)
-    bound: dict[str, Blend | Copy] = {}
-    findings: list[Finding] = []
-    weights = {id(o): _weights(o) for o in step.operations if isinstance(o, LinearOperation)}
-    for name, operation in selected.items():
-        given: Blend | Copy | str
-        if isinstance(operation, LinearOperation):
-            given = _bind_blend(step, name, operation, inputs, weights[id(operation)])
-        else:
-            position = step.inputs.index(operation.source)
-            info = inputs[position].get(name)
-            given = Copy(info, position) if info else f"{step.inputs[position]} does not have it"
-        if isinstance(given, str):
-            findings.append(Finding("OPERAND_INVALID", f"{step.id}: {name}", actual=given))
-        else:
-            bound[name] = given
-    return BoundMerge(bound, tuple(findings))
-
-
-def _weights(operation: LinearOperation) -> tuple[Weight, ...]:
-    return tuple(parse_weight(coefficient.decimal) for coefficient in operation.coefficients)
-
-
-def _bind_blend(
-    step: MergeStep,
-    name: str,
-    operation: LinearOperation,
-    inputs: Sequence[Mapping[str, TensorInfo]],
-    weights: tuple[Weight, ...],
-) -> Blend | str:
-    """Return the blend, or what is wrong with its operands. Spec: pipeline §3.3."""
-    shapes: dict[tuple[int, ...], str] = {}
-    for material, tensors in zip(step.inputs, inputs, strict=True):
-        info = tensors.get(name)
-        if info is None:
-            return f"{material} does not have it"
-        if info.dtype not in BLENDABLE_DTYPES:
-            return f"{material} has it as {info.dtype}, which cannot be blended"
-        shapes[info.shape] = material
-    if len(shapes) > 1:
-        listed = " and ".join(f"{list(shape)} in {material}" for shape, material in sorted(shapes.items())[:2])
-        return f"its shape is {listed}"
-    if operation.normalize and weight_sum([weight.value for weight in weights]) == 0:
-        return "the coefficients add up to 0, which cannot normalize"
-    return Blend(TensorInfo(name, operation.dtype, next(iter(shapes))), weights, operation.normalize)

@@ -20,7 +20,7 @@ from model_verify import merkle
 from model_verify.digest import FileDigest
 from model_verify.envelope import MAX_BUNDLE_BYTES, PublicKey, SignedPayload, is_statement, open_bundle
 from model_verify.errors import CallerError, MalformedDocument
-from model_verify.findings import REASONS, Finding, Severity
+from model_verify.findings import REASONS, Finding, Severity, limited
 from model_verify.folder import FolderCheck, check_folder
 from model_verify.judgement import Case, Judgement, judge
 from model_verify.models import BUNDLE_PATH, LEAVES_PATH, MANIFEST_PATH, Manifest
@@ -220,7 +220,16 @@ class _Procedure:
 
     def v9_pipeline(self, statement: Statement, manifest: Manifest) -> Pipeline:
         """Return the steps as objects. Module: pipeline."""
-        pipeline = check_pipeline(statement.materials, statement.steps, statement.model.checkpoint_root)
+        others = {s.prefix: s.checkpoint_root for s in manifest.weight_sets if not s.primary}
+        pipeline = check_pipeline(statement.materials, statement.steps, statement.model.checkpoint_root, others)
+        given = {step.output.weight_set for step in pipeline.steps}
+        self.findings += limited(
+            [
+                Finding("UNVERIFIED_WEIGHTS", weight_set.prefix, "a step that gives them", weight_set.format)
+                for weight_set in manifest.weight_sets
+                if not weight_set.primary and weight_set.prefix not in given
+            ]
+        )
         self.findings += pipeline.findings
         unknown = sorted(self.request.parents.keys() - {material.name for material in statement.materials})
         if unknown:

@@ -5,32 +5,41 @@ computed) and works tensor by tensor, in *units* of about one chunk, on as many 
 needs the standard library alone; arithmetic comes in as a backend.
 
     node        a checkpoint: the subject, a material, a candidate, or the output of a step
-    stored      a tensor of a node that is read from a file
-    computed    a tensor of a node that an operation gives; its bytes are hashed, compared, or handed to a sink
-    probe       a comparison of two tensors that are at hand, or of one with a hypothetical blend
+    key         a tensor of a node, by the names of both
+    stored      a tensor that is read from a file
+    computed    a tensor that a kernel gives, or a copy; its bytes are hashed, compared, or handed to a sink
+    probe       a comparison of two tensors that are at hand, or of one with a hypothetical result
+    job         all tensors that any of these connect
 
-Memory is one buffer per thread and tensor at hand, and 32 bytes for each chunk; it does not grow with the model
-otherwise.
+A job is cut into units, the same elements of all of its tensors; where a kernel needs whole tensors, into one unit.
+Memory is one buffer per thread and tensor of a job, and 32 bytes for each chunk; it does not grow with the model
+otherwise. Jobs of whole tensors that are large run one at a time.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from model_verify.digest import CheckpointRoot
 from model_verify.errors import OperationRefused
-from model_verify.merge.backend import Backend, Operand
-from model_verify.merge.coefficient import weight_sum
+from model_verify.merge.backend import Backend
 from model_verify.merge.difference import Difference, compare, differs_from_all, equal
+from model_verify.merge.kernel import Block, Kernel, Opinion, Standing
 from model_verify.merkle import LEAF_BYTES, checkpoint_root, leaf, split_leaves, tensor_root
 from model_verify.sources.source import File
 from model_verify.tensors import CHUNK_BYTES, DTYPE_BITS, TensorInfo
 
 Sink = Callable[[TensorInfo, int, memoryview], None]
 """Takes a tensor, an offset into its data in bytes, and the bytes there. Called from several threads."""
+
+Key = tuple[str, str]
+"""A node, and the name of a tensor of it."""
+
+_LARGE_BYTES = 256 << 20
+"""Jobs of whole tensors that hold more run one at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,71 +51,83 @@ class Stored:
     file: File
     offset: int
 
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One input of a blend: the node that has the tensor, and the coefficient."""
-
-    node: str
-    weight: float
+    @property
+    def key(self) -> Key:
+        return self.node, self.info.name
 
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A tensor that a step gives: a blend of `terms`, or a copy where `copy_of` names a node.
+    """A tensor that a step gives: what `kernel` makes of `operands`, or the one operand as it is where there is none.
 
-    `compare_with` names the node whose stored tensor should hold the same bytes; `sink` takes the bytes. `rivals` are
-    the step's other inputs with a tensor of this name, dtype and shape: a copy shows an effect only against them.
+    `compare_with` is the stored tensor of the same dtype and shape that should hold the same bytes; `sink` takes the
+    bytes. `rivals` are tensors of this dtype and shape that the step's other inputs have under the name that is
+    copied: a copy shows an effect only against them.
     """
 
     node: str
     info: TensorInfo
-    terms: tuple[Term, ...] = ()
-    normalize: bool = False
-    copy_of: str | None = None
-    rivals: tuple[str, ...] = ()
-    compare_with: str | None = None
+    operands: tuple[Key, ...]
+    kernel: Kernel | None = None
+    rivals: tuple[Key, ...] = ()
+    compare_with: Key | None = None
     sink: Sink | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.node, self.info.name
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """Count the elements in which the tensor of `after` differs from that of `before`, for the train step `step`."""
+    """Count the elements in which the tensor `after` differs from `before`, for the train step `step`."""
 
     step: str
-    before: str
-    after: str
+    before: Key
+    after: Key
 
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """Ask whether `node` equals a blend to the bit, in every tensor that carries this probe. Dies at the first no."""
+    """Ask whether `target` is what `kernel` gives, to the bit, in every tensor that carries this probe.
+
+    Dies at the first no.
+    """
 
     name: str
-    node: str
-    terms: tuple[Term, ...]
-    normalize: bool
+    target: Key
+    operands: tuple[Key, ...]
+    kernel: Kernel
 
 
 @dataclass(frozen=True, slots=True)
 class TensorJob:
-    """All that is done with the tensors of one name. Those in `stored` are cut together, so they have one shape."""
+    """All that is done with tensors that belong together. Unless they are taken `whole`, they have one shape."""
 
     stored: tuple[Stored, ...]
     computed: tuple[Computed, ...] = ()
     movements: tuple[Movement, ...] = ()
     hypotheses: tuple[Hypothesis, ...] = ()
+    whole: bool = False
 
 
 @dataclass(slots=True)
 class TensorResult:
-    """What one job found about one tensor of one node: its leaves, and how it differs from what it should be."""
+    """What one job found about one tensor of one node: its leaves, and how it differs from what it should be.
+
+    `standing` is EXACT where nothing differs or nothing was compared. At EXAMINED, `leaves` say nothing: no bytes were
+    computed. `opinion` is the kernel's own words on the worst part.
+    """
 
     info: TensorInfo
     leaves: bytearray
     difference: Difference | None = None
+    standing: Standing = Standing.EXACT
+    opinion: str = ""
     finite: bool = True
-    nonfinite_inputs: set[str] = field(default_factory=set)
+    nonfinite_inputs: set[Key] = field(default_factory=set)
+    refused: str = ""
+    """Why the method has no result for these operands."""
 
 
 @dataclass(slots=True)
@@ -212,16 +233,15 @@ class _SharedUnits:
 
 
 def unit_bytes(info: TensorInfo, job: TensorJob) -> int:
-    """Return how many bytes of this tensor one unit covers.
-
-    They are whole chunks, and the same elements in all tensors of the job.
-    """
+    """Return how many bytes of this tensor one unit covers: all, or whole chunks and the same elements in each."""
+    if job.whole:
+        return max(1, info.size_bytes)
     smallest = min(DTYPE_BITS[other.dtype] for other in _infos(job))
     return CHUNK_BYTES * DTYPE_BITS[info.dtype] // smallest
 
 
 def unit_count(job: TensorJob) -> int:
-    """Return the number of units of a job; its tensors have one shape, so it is the same for all of them."""
+    """Return the number of units of a job, which is the same for all of its tensors that are not empty."""
     return max((-(-info.size_bytes // unit_bytes(info, job)) for info in _infos(job)), default=0)
 
 
@@ -230,7 +250,7 @@ def _infos(job: TensorJob) -> list[TensorInfo]:
 
 
 class _Scratch:
-    """Buffers of one thread, reused for every unit."""
+    """Buffers of one thread, reused for every unit. Large ones are let go when the next job begins."""
 
     def __init__(self) -> None:
         self._buffers: dict[str, bytearray] = {}
@@ -241,6 +261,41 @@ class _Scratch:
             buffer = self._buffers[slot] = bytearray(size_bytes)
         return memoryview(buffer)[:size_bytes]
 
+    def shrink(self) -> None:
+        if any(len(buffer) > _SCRATCH_BYTES for buffer in self._buffers.values()):
+            self._buffers = {slot: b for slot, b in self._buffers.items() if len(b) <= _SCRATCH_BYTES}
+
+
+_SCRATCH_BYTES = 8 * CHUNK_BYTES
+
+
+class _Unit:
+    """The bytes of one unit of a job: what was read, and what was computed so far."""
+
+    def __init__(self, job: TensorJob, number: int, scratch: _Scratch) -> None:
+        self.job = job
+        self.number = number
+        self._scratch = scratch
+        keys = [*(stored.key for stored in job.stored), *(computed.key for computed in job.computed)]
+        self._slots = {key: str(place) for place, key in enumerate(keys)}
+        self.blocks: dict[Key, Block] = {}
+
+    def start(self, info: TensorInfo) -> int:
+        """Return where this unit begins in the data of a tensor, in bytes."""
+        return self.number * unit_bytes(info, self.job)
+
+    def view(self, key: Key, info: TensorInfo) -> memoryview:
+        """Return room for this unit of a tensor."""
+        start = self.start(info)
+        return self._scratch.view(self._slots[key], min(unit_bytes(info, self.job), info.size_bytes - start))
+
+    def spare(self, size_bytes: int) -> memoryview:
+        return self._scratch.view("spare", size_bytes)
+
+    def block(self, info: TensorInfo, view: memoryview) -> Block:
+        elements = len(view) * 8 // DTYPE_BITS[info.dtype]
+        return Block(info.dtype, info.shape if self.job.whole else (elements,), view)
+
 
 class _Engine:
     def __init__(self, backend: Backend | None, progress: Callable[[int], None] | None) -> None:
@@ -248,49 +303,45 @@ class _Engine:
         self._backend = backend
         self._progress = progress
         self._lock = threading.Lock()
+        self._large = threading.Lock()
 
     def prepare(self, jobs: Sequence[TensorJob]) -> None:
         for job in jobs:
             tensors: list[Stored | Computed] = [*job.stored, *job.computed]
             for tensor in tensors:
                 leaves = bytearray(LEAF_BYTES * tensor.info.chunk_count)
-                self.result.tensors[tensor.node, tensor.info.name] = TensorResult(tensor.info, leaves)
+                self.result.tensors[tensor.key] = TensorResult(tensor.info, leaves)
+            infos = {tensor.key: tensor.info for tensor in tensors}
             for movement in job.movements:
-                info = next(info for info in _infos(job))
+                info = infos[movement.after]
                 self.result.moved[movement.step, info.name] = Moved(info)
 
-    def process(self, job: TensorJob, unit: int, scratch: _Scratch) -> None:
+    def process(self, job: TensorJob, number: int, scratch: _Scratch) -> None:
         """Read, hash, compute and compare one unit of a job."""
-        views: dict[str, memoryview] = {}
-        dtypes: dict[str, str] = {}
+        scratch.shrink()
+        if job.whole and sum(info.size_bytes for info in _infos(job)) > _LARGE_BYTES:
+            with self._large:
+                self._process(_Unit(job, number, scratch))
+            scratch.shrink()
+        else:
+            self._process(_Unit(job, number, scratch))
+
+    def _process(self, unit: _Unit) -> None:
+        job = unit.job
         read_bytes = 0
         for stored in job.stored:
-            start = unit * unit_bytes(stored.info, job)
-            size = min(unit_bytes(stored.info, job), stored.info.size_bytes - start)
-            view = scratch.view(stored.node, size)
+            view = unit.view(stored.key, stored.info)
+            start = unit.start(stored.info)
             stored.file.read_into(view, stored.offset + start)
-            self._hash(stored.node, stored.info, start, view)
-            views[stored.node], dtypes[stored.node] = view, stored.info.dtype
-            read_bytes += size
+            self._hash(stored.key, start, view)
+            unit.blocks[stored.key] = unit.block(stored.info, view)
+            read_bytes += len(view)
         for computed in job.computed:
-            start = unit * unit_bytes(computed.info, job)
-            size = min(unit_bytes(computed.info, job), computed.info.size_bytes - start)
-            there = views.get(computed.compare_with) if computed.compare_with is not None else None
-            if computed.copy_of is not None:
-                view = views[computed.copy_of]
-                if differs_from_all(view, [views[rival] for rival in computed.rivals]):
-                    self.result.effective.add((computed.node, computed.copy_of))
-                as_expected = there is not None and equal(view, there)
-            else:
-                view = scratch.view(computed.node, size)
-                as_expected = self._blend(computed, views, dtypes, view, there, scratch)
-            self._settle(computed, start, view, there, as_expected=as_expected)
-            views.setdefault(computed.node, view)
-            dtypes.setdefault(computed.node, computed.info.dtype)
+            self._compute(computed, unit)
         for movement in job.movements:
-            self._measure(movement, job, views, dtypes)
+            self._measure(movement, unit)
         for hypothesis in job.hypotheses:
-            self._test(hypothesis, views, dtypes, scratch)
+            self._test(hypothesis, unit)
         self._advance(read_bytes)
 
     def _advance(self, read_bytes: int) -> None:
@@ -299,105 +350,155 @@ class _Engine:
             if self._progress is not None:
                 self._progress(self.result.bytes_read)
 
-    def _hash(self, node: str, info: TensorInfo, start: int, view: memoryview) -> None:
-        leaves = self.result.tensors[node, info.name].leaves
+    def _hash(self, key: Key, start: int, view: memoryview) -> None:
+        leaves = self.result.tensors[key].leaves
         for offset in range(0, len(view), CHUNK_BYTES):
             place = LEAF_BYTES * ((start + offset) // CHUNK_BYTES)
             leaves[place : place + LEAF_BYTES] = leaf(view[offset : offset + CHUNK_BYTES])
 
-    def _blend(
+    def _compute(self, computed: Computed, unit: _Unit) -> None:
+        there = unit.blocks.get(computed.compare_with) if computed.compare_with is not None else None
+        if computed.kernel is None:
+            self._copy(computed, unit, there)
+        elif all(key in unit.blocks for key in computed.operands):
+            self._run_kernel(computed, computed.kernel, unit, there)
+
+    def _copy(self, computed: Computed, unit: _Unit, there: Block | None) -> None:
+        (source,) = computed.operands
+        if source not in unit.blocks:
+            return
+        view = _writable(unit.blocks[source])
+        if (computed.node, source[0]) not in self.result.effective and differs_from_all(
+            view, [unit.blocks[rival].data for rival in computed.rivals]
+        ):
+            self.result.effective.add((computed.node, source[0]))
+        as_expected = there is not None and equal(view, there.data)
+        self._settle(computed, unit, view, there, as_expected=as_expected)
+
+    def _run_kernel(self, computed: Computed, kernel: Kernel, unit: _Unit, there: Block | None) -> None:
+        """Compute one unit. Where it cannot be, there is no block, and nothing that needs it is computed either."""
+        assert self._backend is not None
+        operands = [unit.blocks[key] for key in computed.operands]
+        if kernel.best is Standing.EXAMINED:
+            out = there
+            if there is not None:
+                self._note(computed, kernel.judge(operands, there, there))
+            else:
+                self._note(computed, Opinion(Standing.EXAMINED))
+        else:
+            out = unit.block(computed.info, unit.view(computed.key, computed.info))
+            if not self._fill(computed, kernel, operands, out, unit, there):
+                return
+        if out is not None:
+            self._look_for_effects(computed, kernel, operands, out)
+
+    def _fill(
         self,
         computed: Computed,
-        views: Mapping[str, memoryview],
-        dtypes: Mapping[str, str],
-        out: memoryview,
-        expected: memoryview | None,
-        scratch: _Scratch,
+        kernel: Kernel,
+        operands: Sequence[Block],
+        out: Block,
+        unit: _Unit,
+        there: Block | None,
     ) -> bool:
-        """Compute one unit into `out`, and return whether it is as expected."""
+        """Compute `out`, and return whether there is a result."""
         assert self._backend is not None
-        operands = [Operand(term.weight, dtypes[term.node], views[term.node]) for term in computed.terms]
-        dtype, normalize = computed.info.dtype, computed.normalize
-        blended = self._backend.linear(operands, out, dtype=dtype, normalize=normalize, expected=expected)
+        expected = None if there is None else there.data
+        try:
+            blended = kernel.run(self._backend, operands, out, expected=expected)
+        except OperationRefused as error:
+            if computed.sink is not None:
+                raise OperationRefused(error.code, error.message, where=computed.info.name) from error
+            with self._lock:
+                self.result.tensors[computed.key].refused = error.message
+            return False
         if not blended.finite:
-            self._record_nonfinite(computed, views, dtypes)
-        for position, term in enumerate(computed.terms):
-            if (computed.node, term.node) not in self.result.effective and self._has_effect(
-                computed, operands, position, out, scratch
-            ):
-                self.result.effective.add((computed.node, term.node))
-        return blended.as_expected
+            self._record_nonfinite(computed, operands)
+        if not blended.as_expected and there is not None:
+            self._note(computed, kernel.judge(operands, out, there))
+        self._settle(computed, unit, _writable(out), there, as_expected=blended.as_expected)
+        return True
 
-    def _has_effect(
-        self, computed: Computed, operands: list[Operand], position: int, out: memoryview, scratch: _Scratch
-    ) -> bool:
-        """Return whether this unit changes when one term is left out. Spec: merge §3."""
-        assert self._backend is not None
-        others = operands[:position] + operands[position + 1 :]
-        without = scratch.view("#without", len(out))
-        if others:
-            if computed.normalize and weight_sum([operand.weight for operand in others]) == 0:
-                return True
-            self._backend.linear(others, without, dtype=computed.info.dtype, normalize=computed.normalize)
-        else:
-            without[:] = bytes(len(without))
-        return not equal(without, out)
-
-    def _record_nonfinite(self, computed: Computed, views: Mapping[str, memoryview], dtypes: Mapping[str, str]) -> None:
-        from model_verify.merge.formats import as_bits, nonfinite
-
-        nodes = [term.node for term in computed.terms]
-        inputs = {node for node in nodes if nonfinite(as_bits(views[node], dtypes[node]), dtypes[node]).any()}
+    def _note(self, computed: Computed, opinion: Opinion) -> None:
         with self._lock:
-            result = self.result.tensors[computed.node, computed.info.name]
+            result = self.result.tensors[computed.key]
+            if opinion.standing > result.standing or not result.opinion:
+                result.opinion = opinion.text
+            result.standing = max(result.standing, opinion.standing)
+
+    def _look_for_effects(self, computed: Computed, kernel: Kernel, operands: Sequence[Block], out: Block) -> None:
+        """Note which inputs this unit shows to have an effect. Spec: merge §3."""
+        assert self._backend is not None
+        for position, (node, _) in enumerate(computed.operands):
+            if (computed.node, node) not in self.result.effective and kernel.has_effect(
+                self._backend, operands, position, out
+            ):
+                self.result.effective.add((computed.node, node))
+
+    def _record_nonfinite(self, computed: Computed, operands: Sequence[Block]) -> None:
+        from model_verify.merge.formats import FLOAT_BYTES, as_bits, nonfinite
+
+        inputs = {
+            key
+            for key, block in zip(computed.operands, operands, strict=True)
+            if block.dtype in FLOAT_BYTES and nonfinite(as_bits(block.data, block.dtype), block.dtype).any()
+        }
+        with self._lock:
+            result = self.result.tensors[computed.key]
             result.finite = False
             result.nonfinite_inputs |= inputs
         if computed.sink is not None:
             code = "NONFINITE_INPUT" if inputs else "NONFINITE_OUTPUT"
-            raise OperationRefused(code, "the blend is not finite", where=computed.info.name)
+            raise OperationRefused(code, "the result is not finite", where=computed.info.name)
 
     def _settle(
-        self, computed: Computed, start: int, view: memoryview, there: memoryview | None, *, as_expected: bool
+        self, computed: Computed, unit: _Unit, view: memoryview, there: Block | None, *, as_expected: bool
     ) -> None:
         """Hash what was computed, or take over the leaves of the equal bytes that were read; hand it on."""
         info = computed.info
+        start = unit.start(info)
         if as_expected:
             assert computed.compare_with is not None
-            known = self.result.tensors[computed.compare_with, info.name].leaves
+            known = self.result.tensors[computed.compare_with].leaves
             first = LEAF_BYTES * (start // CHUNK_BYTES)
             last = LEAF_BYTES * -(-(start + len(view)) // CHUNK_BYTES)
-            self.result.tensors[computed.node, info.name].leaves[first:last] = known[first:last]
+            self.result.tensors[computed.key].leaves[first:last] = known[first:last]
         else:
-            self._hash(computed.node, info, start, view)
+            self._hash(computed.key, start, view)
             if there is not None:
-                difference = compare(view, there, info.dtype, start)
+                difference = compare(view, there.data, info.dtype, start)
                 with self._lock:
-                    result = self.result.tensors[computed.node, info.name]
+                    result = self.result.tensors[computed.key]
                     result.difference = difference if result.difference is None else result.difference + difference
+                    if computed.kernel is None:
+                        result.standing = Standing.DIFFERENT
         if computed.sink is not None:
             computed.sink(info, start, view)
+        unit.blocks[computed.key] = unit.block(info, view)
 
-    def _measure(
-        self, movement: Movement, job: TensorJob, views: Mapping[str, memoryview], dtypes: Mapping[str, str]
-    ) -> None:
-        before, after = views[movement.before], views[movement.after]
-        if equal(before, after):
+    def _measure(self, movement: Movement, unit: _Unit) -> None:
+        before, after = unit.blocks.get(movement.before), unit.blocks[movement.after]
+        if before is None or equal(before.data, after.data):
             return
-        name = _infos(job)[0].name
-        difference = compare(before, after, dtypes[movement.after], 0)
+        difference = compare(before.data, after.data, after.dtype, 0)
         with self._lock:
-            self.result.moved[movement.step, name].elements += difference.elements
+            self.result.moved[movement.step, movement.after[1]].elements += difference.elements
 
-    def _test(
-        self, hypothesis: Hypothesis, views: Mapping[str, memoryview], dtypes: Mapping[str, str], scratch: _Scratch
-    ) -> None:
+    def _test(self, hypothesis: Hypothesis, unit: _Unit) -> None:
         if hypothesis.name in self.result.disproved:
             return
         assert self._backend is not None
-        there = views[hypothesis.node]
-        out = scratch.view("#hypothesis", len(there))
-        operands = [Operand(term.weight, dtypes[term.node], views[term.node]) for term in hypothesis.terms]
-        dtype = dtypes[hypothesis.node]
-        blended = self._backend.linear(operands, out, dtype=dtype, normalize=hypothesis.normalize, expected=there)
-        if not (blended.finite and blended.as_expected):
+        there = unit.blocks[hypothesis.target]
+        holds = False
+        if all(key in unit.blocks for key in hypothesis.operands):
+            operands = [unit.blocks[key] for key in hypothesis.operands]
+            out = Block(there.dtype, there.shape, unit.spare(len(there.data)))
+            blended = hypothesis.kernel.run(self._backend, operands, out, expected=there.data)
+            holds = blended.finite and blended.as_expected
+        if not holds:
             self.result.disproved.add(hypothesis.name)
+
+
+def _writable(block: Block) -> memoryview:
+    assert isinstance(block.data, memoryview)
+    return block.data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -11,7 +12,7 @@ from model_verify import __version__
 from model_verify.findings import Finding, Severity
 from model_verify.models import Wire, WireCheckpointRoot, WireFileDigest
 
-StepVerdict = Literal["reproduced", "attested", "unsupported", "contradicted", "unchecked"]
+StepVerdict = Literal["reproduced", "reproduced-within", "attested", "unsupported", "contradicted", "unchecked"]
 Verdict = Literal["VERIFIED", "REJECTED", "INCOMPLETE"]
 _MOST_NAMED = 5
 """Changed files of documentation that the headline names; it counts the others."""
@@ -206,17 +207,31 @@ def _level(
         return 1, f"{idle[0]} changes nothing in the output"
     if any(material.status != "matched" for material in materials):
         return 1, "not every material was matched"
-    attested = [step for step in steps if step.verdict == "attested"]
-    if attested:
-        kinds = {"train": "training"}
-        names = sorted({kinds.get(step.type, step.type) for step in attested})
-        return 2, f"{' and '.join(names)} is the signer's word"
+    weaker = [_weaker(steps, verdict, saying) for verdict, saying in _SAYINGS.items()]
+    if any(weaker):
+        return 2, "; ".join(part for part in weaker if part)
     unverified = [finding.where for finding in findings if finding.code == "UNVERIFIED_WEIGHTS"]
     if unverified:
         return 2, f"no step gives the weights in {unverified[0]}"
     if "ADAPTER_BASE_ELSEWHERE" in {finding.code for finding in findings}:
         return 2, "this is an adapter, and the model that it changes is elsewhere"
     return 3, "every step was reproduced bit for bit"
+
+
+_KINDS = {"train": "training"}
+_SAYINGS: dict[StepVerdict, tuple[str, str]] = {
+    "attested": ("is the signer's word", "are the signer's word"),
+    "reproduced-within": ("was reproduced within its method's bound", "were reproduced within their methods' bounds"),
+}
+
+
+def _weaker(steps: Sequence[ReportStep], verdict: StepVerdict, saying: tuple[str, str]) -> str:
+    """Return which steps have a verdict that keeps from level 3, counted where there are several of one kind."""
+    counts = Counter(_KINDS.get(step.type, step.type) for step in steps if step.verdict == verdict)
+    if not counts:
+        return ""
+    named = [kind if count == 1 else f"{count} {kind} steps" for kind, count in sorted(counts.items())]
+    return f"{' and '.join(named)} {saying[counts.total() > 1]}"
 
 
 def _sentence(finding: Finding) -> str:

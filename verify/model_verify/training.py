@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from model_verify.binding import BLENDABLE_DTYPES
 from model_verify.checkpoints import JobBoard, OpenCheckpoint
 from model_verify.digest import CheckpointRoot
 from model_verify.findings import Finding, Severity
 from model_verify.merge.backend import Backend
+from model_verify.merge.methods import load
+from model_verify.merge.methods.linear_f64 import linear_call
 from model_verify.models import TrainStep
-from model_verify.pipeline import BLENDABLE_DTYPES
-from model_verify.replay import Hypothesis, Movement, ReplayResult, Stored, Term
+from model_verify.replay import Hypothesis, Movement, ReplayResult, Stored
 from model_verify.report import ReportCandidate, ReportTrial, StepVerdict
 from model_verify.tensors import TensorInfo, described
 
@@ -94,7 +96,7 @@ def plan_training(
             trial.findings.append(Finding("TRAINING_CHANGED_OTHER", where, "a tensor", "trainable, but not there"))
         elif was is not None and was == now:
             trial.shared[name] = was
-            board.add_movement(was, Movement(step.id, before_node, after.node))
+            board.add_movement(Movement(step.id, (before_node, name), (after.node, name)))
         else:
             trial.findings.append(
                 Finding("TRAINING_CHANGED_OTHER", f"{step.id}: {name}", described(was), described(now))
@@ -128,7 +130,7 @@ def _computed(board: JobBoard, node: str, infos: Mapping[str, TensorInfo], backe
     from model_verify.lineage.blend import compute_sample
 
     jobs = {c.info.name: job for job in board.jobs() for c in job.computed if c.node == node}
-    return _Parent(node, infos, lambda name, stretches: compute_sample(jobs[name], node, stretches, backend))
+    return _Parent(node, infos, lambda name, stretches: compute_sample(jobs[name], (node, name), stretches, backend))
 
 
 def _plan_blend(
@@ -157,10 +159,12 @@ def _plan_blend(
     for name, likeliest in (estimate.exact or {}).items():
         # A sample in which nothing moved speaks for no formula: the whole tensor decides among all of them.
         for formula in dict.fromkeys((likeliest, *estimate.alternatives)):
-            terms = tuple(Term(parent.node, w.value) for parent, w in zip(chosen, formula.weights, strict=True))
             number = len(proposed.setdefault(name, []))
-            hypothesis = Hypothesis(f"{label}: {number}: {name}", after.node, terms, formula.normalize)
-            board.add_hypothesis(after.stored[name].info, hypothesis)
+            weights = [weight.value for weight in formula.weights]
+            call = linear_call(weights, after.stored[name].info.dtype, normalize=formula.normalize)
+            operands = tuple((parent.node, name) for parent in chosen)
+            hypothesis = Hypothesis(f"{label}: {number}: {name}", after.stored[name].key, operands, load(call))
+            board.add_hypothesis(hypothesis)
             proposed[name].append((formula, hypothesis))
     trial.tried.append(_Tried(list(parents), estimate.fitted, proposed))
 

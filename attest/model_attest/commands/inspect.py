@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,7 @@ from model_verify.errors import MalformedDocument, SourceMissing
 
 if TYPE_CHECKING:
     from model_verify.envelope import SignedPayload
+    from model_verify.models import CopyOperation, LinearOperation, MergekitOperation
     from model_verify.pipeline import Pipeline, Step
     from model_verify.statement import Statement
 
@@ -48,7 +49,7 @@ def inspect(
         statement = read_statement(signed.payload)
     except MalformedDocument as error:
         raise MalformedDocument(error.code, error.reason, where=str(path), rule=error.rule) from error
-    pipeline = check_pipeline(statement.materials, statement.steps, statement.model.checkpoint_root)
+    pipeline = check_pipeline(statement.materials, statement.steps, statement.model.checkpoint_root, None)
     parsed = loads(signed.payload, max_bytes=MAX_BUNDLE_BYTES)
     assert isinstance(parsed, dict)
     answer = InspectAnswer(
@@ -109,21 +110,24 @@ def _folder(bundle: str) -> str:
 
 
 def _step_lines(step: Step) -> Iterator[str]:
-    from model_verify.models import LinearOperation, MergeStep, TrainStep
+    from model_verify.models import CastStep, DropStep, MergekitStep, MergeStep, RenameStep, ReshardStep, TrainStep
     from model_verify.pipeline import output_root
 
     inputs = ", ".join(step.inputs)
     match step:
-        case MergeStep():
+        case MergeStep() | MergekitStep():
             yield f"  step      {step.id}: merge of {inputs}, {step.profile}"
             for operation in step.operations:
-                if isinstance(operation, LinearOperation):
-                    terms = zip(operation.coefficients, step.inputs, strict=False)
-                    blend = " + ".join(f"{coefficient.decimal}·{name}" for coefficient, name in terms)
-                    divided = ", normalized" if operation.normalize else ""
-                    yield f"              {_selection(operation.tensors)}: {blend}{divided}, as {operation.dtype}"
-                else:
-                    yield f"              {_selection(operation.tensors)}: copied from {operation.source}"
+                yield f"              {_selection(operation.tensors)}: {_operation(operation, step.inputs)}"
+        case CastStep():
+            yield f"  step      {step.id}: cast of {inputs} to {step.dtype}: {_selection(step.tensors)}"
+        case ReshardStep():
+            yield f"  step      {step.id}: reshard of {inputs}"
+        case RenameStep():
+            renamed = [f"{old} to {new}" for old, new in step.names.items()]
+            yield f"  step      {step.id}: rename in {inputs}: {_selection(renamed)}"
+        case DropStep():
+            yield f"  step      {step.id}: drop from {inputs}: {_selection(step.tensors)}"
         case TrainStep():
             yield f"  step      {step.id}: train on {inputs}, free to change: {_selection(step.trainable)}"
             for name, value in (step.parameters or {}).items():
@@ -133,9 +137,31 @@ def _step_lines(step: Step) -> Iterator[str]:
     yield f"              gives {output_root(step)}"
 
 
+def _operation(operation: CopyOperation | LinearOperation | MergekitOperation, step_inputs: Sequence[str]) -> str:
+    """Return what an operation makes of its inputs, as a formula where there is one."""
+    from model_verify.models import CopyOperation, LinearOperation
+
+    if isinstance(operation, CopyOperation):
+        return f"copied from {operation.source}"
+    inputs = operation.inputs or step_inputs
+    if isinstance(operation, LinearOperation):
+        terms = zip(operation.coefficients, inputs, strict=False)
+        blend = " + ".join(f"{coefficient.decimal}·{name}" for coefficient, name in terms)
+        return f"{blend}{', normalized' if operation.normalize else ''}, as {operation.dtype}"
+    own = zip(inputs, operation.input_parameters, strict=False)
+    base = "" if operation.base is None else f", base {operation.base}"
+    given = ", ".join(f"{name}{_parameters(parameters)}" for name, parameters in own if name != operation.base)
+    return f"{operation.op} of {given}{base}{_parameters(operation.parameters)}, as {operation.dtype}"
+
+
+def _parameters(values: Mapping[str, str | bool]) -> str:
+    listed = ", ".join(f"{name} {str(value).lower()}" for name, value in values.items())
+    return f" ({listed})" if listed else ""
+
+
 def _selection(tensors: str | list[str]) -> str:
     if isinstance(tensors, str):
-        return "all tensors" if tensors == "all" else "all other tensors"
+        return {"all": "all tensors", "floating": "all floating-point tensors"}.get(tensors, "all other tensors")
     more = f" and {len(tensors) - _MOST_NAMES} more" if len(tensors) > _MOST_NAMES else ""
     return ", ".join(tensors[:_MOST_NAMES]) + more
 

@@ -210,6 +210,9 @@ def _step_outcome(step: ReportStep) -> tuple[Status, str]:
             profile = f", {step.profile}" if step.profile else ""
             tensors = f", {_count(step.tensors, 'tensor')} to the bit" if step.tensors is not None else ""
             return "ok", f"reproduced from {inputs}{profile}{tensors}"
+        case "reproduced-within":
+            profile = f", {step.profile}" if step.profile else ""
+            return "ok", f"reproduced from {inputs}{profile}, within the bound of its method"
         case "attested":
             moved = ""
             if step.moved_elements is not None and step.elements is not None:

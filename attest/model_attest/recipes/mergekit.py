@@ -26,8 +26,8 @@ from model_attest.recipes.recipe import Parent, Recipe, Rule, Rules, identifiers
 from model_attest.recipes.strict_yaml import MAX_YAML_BYTES, Items, Members, Scalar, Value, load, refuse
 from model_verify.errors import RecipeInvalid, SourceError, SourceMissing
 from model_verify.merge.coefficient import Weight, parse_weight
+from model_verify.merge.methods.linear_f64 import LINEAR_F64_V1
 from model_verify.models import FloatDtype
-from model_verify.pipeline import LINEAR_F64_V1
 from model_verify.sources.local import LocalFolder
 from model_verify.sources.source import read_whole
 

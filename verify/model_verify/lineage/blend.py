@@ -27,7 +27,8 @@ from model_verify.errors import RecipeInvalid
 from model_verify.merge.backend import Backend, Operand
 from model_verify.merge.coefficient import Weight, parse_weight
 from model_verify.merge.formats import FLOAT_BYTES, as_bits, widen
-from model_verify.replay import Stored, TensorJob
+from model_verify.merge.kernel import Block
+from model_verify.replay import Key, Stored, TensorJob
 
 SAMPLE_ELEMENTS = 1 << 22
 """Of all tensors together: enough for coefficients of four digits where BF16 parents are 1 % apart."""
@@ -401,16 +402,20 @@ def read_stored(stored: Stored, stretches: Stretches) -> tuple[str, bytes]:
     return stored.info.dtype, b"".join(parts)
 
 
-def compute_sample(job: TensorJob, node: str, stretches: Stretches, backend: Backend) -> tuple[str, bytes]:
-    """Return the dtype and some elements of the job's tensor as `node` has it, computed where it is not stored."""
+def compute_sample(job: TensorJob, key: Key, stretches: Stretches, backend: Backend) -> tuple[str, bytes]:
+    """Return the dtype and some elements of a tensor of the job, computed where it is not stored.
+
+    What leads to it must be elementwise.
+    """
     for stored in job.stored:
-        if stored.node == node:
+        if stored.key == key:
             return read_stored(stored, stretches)
-    computed = next(computed for computed in job.computed if computed.node == node)
-    if computed.copy_of is not None:
-        return compute_sample(job, computed.copy_of, stretches, backend)
-    operands = [Operand(term.weight, *compute_sample(job, term.node, stretches, backend)) for term in computed.terms]
+    computed = next(computed for computed in job.computed if computed.key == key)
+    given = [compute_sample(job, key, stretches, backend) for key in computed.operands]
+    if computed.kernel is None:
+        return given[0]
+    elements = sum(count for _, count in stretches)
     dtype = computed.info.dtype
-    out = bytearray(sum(count for _, count in stretches) * FLOAT_BYTES[dtype])
-    backend.linear(operands, memoryview(out), dtype=dtype, normalize=computed.normalize)
-    return dtype, bytes(out)
+    out = Block(dtype, (elements,), memoryview(bytearray(elements * FLOAT_BYTES[dtype])))
+    computed.kernel.run(backend, [Block(kind, (elements,), data) for kind, data in given], out)
+    return dtype, bytes(out.data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Sequence
@@ -57,6 +58,19 @@ def parse_weight(text: str) -> Weight:
     if magnitude is None:
         raise RecipeInvalid(f"coefficient `{text[:40]}` is too large for float32")
     return Weight(text, magnitude | (0x8000_0000 if negative else 0))
+
+
+def parse_float64(text: str) -> float:
+    """Return the float64 nearest to the decimal number `text`, ties to even. Spec: merge §5.
+
+    Raises `RecipeInvalid` for text outside the grammar and for numbers that round to infinity.
+    """
+    if len(text) > MAX_CHARACTERS or _GRAMMAR.fullmatch(text) is None:
+        raise RecipeInvalid(f"`{text[:40]}` is not a decimal number", hint="write it like 0.6 or 1e-3")
+    value = float(text)  # correctly rounded
+    if math.isinf(value):
+        raise RecipeInvalid(f"`{text[:40]}` is too large for float64")
+    return value
 
 
 def _nearest_bits(value: Fraction) -> int | None:

@@ -76,7 +76,9 @@ class Kernel(Protocol):
     whole: bool
     """Whether it needs whole tensors; otherwise any stretch of elements comes out the same, wherever it is cut."""
     best: Standing
-    """What an output can stand to at best: EXACT, or EXAMINED where nothing is computed."""
+    """How an output can stand at best: EXACT, or EXAMINED where nothing is computed."""
+    bounded: bool
+    """Whether `judge` can say WITHIN: the method is not fixed to the bit."""
 
     def run(
         self, backend: Backend, operands: Sequence[Block], out: Block, *, expected: Buffer | None = None
@@ -89,9 +91,15 @@ class Kernel(Protocol):
         ...
 
     def has_effect(self, backend: Backend, operands: Sequence[Block], position: int, out: Block) -> bool:
-        """Return whether `out`, computed before, depends on the operand at `position`. Spec: merge §3."""
+        """Return whether `out` depends on the operand at `position`. Spec: merge §3.
+
+        `out` was computed before; where nothing is computed, it is what is there.
+        """
         ...
 
     def judge(self, operands: Sequence[Block], out: Block, there: Block) -> Opinion:
-        """Return what is to be said of `there`, which is not `out`. Only asked of kernels that are not EXACT-only."""
+        """Return what is to be said of `there`, which is not `out`; where nothing is computed, `out` is `there`.
+
+        DIFFERENT, without a look, for a method that is fixed to the bit.
+        """
         ...

@@ -29,6 +29,7 @@ class TorchKernel:
 
     whole: ClassVar[bool] = False
     best: ClassVar[Standing] = Standing.EXACT
+    bounded: ClassVar[bool] = False
     known_answers: ClassVar[Sequence[MethodAnswer]] = ()
 
     def __init__(self, call: Call) -> None:
@@ -47,8 +48,9 @@ class TorchKernel:
     def _run(self, backend: Backend, operands: Sequence[Block], out: Block, expected: Buffer | None) -> Blended:
         if not len(out.data):
             return Blended(True, expected is not None)  # torch cannot view no bytes as elements
-        computed = self.compute([load_block(operand, backend.device) for operand in operands])
-        finite = bool(torch.isfinite(computed).all().item())
+        loaded = [load_block(operand, backend.device) for operand in operands]
+        computed = self.compute(loaded)
+        finite = all(_is_finite(tensor) for tensor in (*loaded, computed))
         store(computed, out)
         return Blended(finite, expected is not None and equal(out.data, expected))
 
@@ -83,6 +85,10 @@ class TorchKernel:
                     hint="something set this processor or device to flush subnormals or to another rounding mode",
                 )
         passed.add(key)
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all().item())
 
 
 def load_block(block: Block, device: str) -> torch.Tensor:

@@ -16,7 +16,10 @@ TensorSelection = Literal["rest"] | TensorNames
 
 
 class StepOutput(Open):
+    """`weight_set` is the prefix of a weight set of the manifest that is not the primary one. Spec: pipeline §2."""
+
     checkpoint_root: WireCheckpointRoot
+    weight_set: Maybe[Annotated[str, StringConstraints(min_length=1, max_length=4096)]] = None
 
 
 class StepHead(Open):

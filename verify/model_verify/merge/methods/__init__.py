@@ -17,6 +17,8 @@ _MERGEKIT: dict[str, tuple[str, str]] = {}
 
 _KERNELS: dict[tuple[str, str], tuple[str, str]] = {
     **{(profile, method): kernel for method, kernel in _MERGEKIT.items() for profile in METHODS[method].profiles},
+    ("linear/f64-v1", "linear"): ("linear_f64", "LinearF64"),
+    ("cast/v1", "cast"): ("cast", "Cast"),
 }
 """(Profile, method) -> module in this package, and class there. Built with `class(call)`."""
 
