@@ -161,7 +161,7 @@ def test_the_json_is_the_report_and_fits_its_schema(attest: Attest, made: Workpl
 def test_a_parent_that_no_statement_knows_is_an_error(attest: Attest, made: Workplace) -> None:
     run = attest("verify", made / "merged", *made.key, "--parent", f"c={made / 'a'}")
     assert run.code == 2
-    assert run.err == "error: the statement has no material `c`\nhint: its materials: a, b\n"
+    assert run.err == "error: the statement has no material or step `c`\nhint: it has: a, b, merge\n"
 
 
 # Every vector of the standard, as the command line shows it.

@@ -87,12 +87,16 @@ class Forger:
 
         self.restate(change)
 
-    def verify(self, *parents: str, candidates: Sequence[str] = ()) -> Report:
+    def verify(self, *parents: str, candidates: Sequence[str] = (), **outputs: str) -> Report:
+        """Verify with the folders of materials, which have their names, and folders for outputs of steps."""
         return verify(
             Request(
                 LocalFolder(self.subject),
                 expected_key=self.signer.public_key,
-                parents={name: LocalFolder(self.root / name) for name in parents},
+                parents={
+                    name: LocalFolder(self.root / folder)
+                    for name, folder in {**dict(zip(parents, parents, strict=True)), **outputs}.items()
+                },
                 candidates=[LocalFolder(self.root / name) for name in candidates],
                 device="cpu",
             )

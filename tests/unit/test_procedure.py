@@ -49,7 +49,7 @@ def test_exchanged_parents_are_rejected(signed_merge: SignedMerge) -> None:
 
 
 def test_a_parent_that_the_statement_does_not_name_is_the_callers_error(signed_merge: SignedMerge) -> None:
-    with pytest.raises(CallerError, match="no material `c`"):
+    with pytest.raises(CallerError, match="no material or step `c`"):
         signed_merge.verify(parents={"c": LocalFolder(signed_merge.root / "a")})
 
 

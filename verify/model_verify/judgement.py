@@ -11,21 +11,22 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from model_verify import merkle
-from model_verify.binding import BoundStep, bind_step
+from model_verify.binding import bind_step
 from model_verify.checkpoints import JobBoard, OpenCheckpoint, open_checkpoint
 from model_verify.digest import CheckpointRoot, TensorRoot
 from model_verify.errors import BackendUnavailable, CallerError, MalformedInput
 from model_verify.findings import Finding, Severity, limited
 from model_verify.manifest import infos, leaf_tensors, primary
 from model_verify.merge.backend import CheckedBackend
-from model_verify.merge.kernel import Call, Standing
+from model_verify.merge.kernel import Standing
 from model_verify.merge.selection import select_backend
 from model_verify.models import Manifest, ManifestWeightSet, Material, ReplayedStep, TrainStep
+from model_verify.outputs import STANDING_VERDICTS, Output, PlannedStep, compare_output, root_of, without_result
 from model_verify.pipeline import Pipeline, Step, UnsupportedStep, main_step, output_root
-from model_verify.replay import ReplayResult, TensorResult, run
+from model_verify.replay import ReplayResult, run
 from model_verify.report import ReportCandidate, ReportCoverage, ReportMaterial, ReportStep, StepVerdict
 from model_verify.sources.source import Source
-from model_verify.tensors import CHUNK_BYTES, TensorInfo, described
+from model_verify.tensors import CHUNK_BYTES, TensorInfo
 from model_verify.training import TrainingTrial, judge_training, plan_training
 from model_verify.weight_sets import read_weight_sets
 from model_verify.weights import StoredTensor, WeightFile
@@ -74,19 +75,6 @@ def judge(case: Case) -> Judgement:
         return _Judge(case, stack).judge()
 
 
-@dataclass(slots=True)
-class _Planned:
-    """A step that is computed again, and the weight set that holds its output; None where that is not published."""
-
-    step: ReplayedStep
-    bound: BoundStep
-    weight_set: ManifestWeightSet | None
-
-    @property
-    def node(self) -> str:
-        return f"step:{self.step.id}"
-
-
 class _Judge:
     def __init__(self, case: Case, stack: ExitStack) -> None:
         self.case = case
@@ -102,18 +90,21 @@ class _Judge:
         self.material_status: dict[str, MaterialStatus] = {}
         self.nodes: dict[str, tuple[str, dict[str, TensorInfo]]] = {}
         """Material or step -> the engine's node and its tensors, where they are at hand."""
-        self.planned: dict[str, _Planned] = {}
+        self.planned: dict[str, PlannedStep] = {}
         self.trials: dict[str, TrainingTrial] = {}
         self.verdicts: dict[str, StepVerdict] = {}
         self.backend: CheckedBackend | None = None
-        self.published_sets: dict[str, str] = {}
-        """Step -> the prefix of the weight set that holds its output."""
-        self.set_holds: dict[str, bool] = {}
-        """By prefix: whether every tensor of a set is as signed, data included."""
+        self.taken_from: dict[str, str] = {}
+        """Step -> the node that later steps take its output from, where that is not computed."""
+        self.outputs: dict[str, Output] = {}
+        """Step -> its output, where it is at hand."""
+        self.holds: dict[str, bool] = {}
+        """Node -> whether every tensor of it is as signed or declared, data included."""
 
     def judge(self) -> Judgement:
         self.open_subject()
         self.open_materials()
+        self.open_outputs()
         candidates = self.open_candidates()
         for step in self.case.pipeline.steps if self.runs_steps else ():
             self.plan(step, candidates)
@@ -122,6 +113,7 @@ class _Judge:
         self.out.device = self.backend.name if self.backend else None
         self.compare_subject(result)
         self.compare_materials(result)
+        self.compare_given(result)
         for label, candidate in candidates.items():
             root = result.checkpoint_root(candidate.node)
             self.out.candidates.append(ReportCandidate(label=label, root=root))
@@ -153,17 +145,38 @@ class _Judge:
                 self.open_material(name, self.case.parents[name])
 
     def open_material(self, name: str, source: Source) -> None:
+        checkpoint = self.open_given(f"material:{name}", name, source)
+        if checkpoint is None:
+            self.material_status[name] = "malformed"
+            return
+        self.materials[name] = checkpoint
+        self.nodes[name] = (checkpoint.node, checkpoint.infos)
+
+    def open_given(self, node: str, name: str, source: Source) -> OpenCheckpoint | None:
+        """Return the checkpoint that the caller gave for a material or a step, to be read whole."""
         try:
             weights = read_weight_sets(source)
             tensors = _by_name(weights.require().tensors)
         except MalformedInput as error:
-            self.material_status[name] = "malformed"
             self.out.findings.append(Finding("MATERIAL_MALFORMED", name, error.rule, str(error)))
-            return
-        checkpoint = open_checkpoint(f"material:{name}", source, tensors, weights.files, self.stack)
-        self.materials[name] = checkpoint
+            return None
+        checkpoint = open_checkpoint(node, source, tensors, weights.files, self.stack)
         self.board.add_checkpoint(checkpoint)
-        self.nodes[name] = (checkpoint.node, checkpoint.infos)
+        return checkpoint
+
+    def open_outputs(self) -> None:
+        """Find the output of every step that was published, or that the caller gave. Spec: pipeline §2.2, §5."""
+        for step in self.case.pipeline.steps if self.runs_steps else ():
+            weight_set = self.published_set(step)
+            if weight_set is not None:
+                checkpoint = self.sets.get(weight_set.prefix)
+                if checkpoint is not None and self.case.structure_is_as_signed:
+                    roots = {tensor.name: tensor.root for tensor in weight_set.tensors or ()}
+                    self.outputs[step.id] = Output(checkpoint, infos(weight_set), roots, weight_set)
+            elif step.id in self.case.parents:
+                given = self.open_given(f"output:{step.id}", step.id, self.case.parents[step.id])
+                if given is not None:
+                    self.outputs[step.id] = Output(given, given.infos, None, None)
 
     def open_candidates(self) -> dict[str, OpenCheckpoint]:
         """Return the candidates by label, where a train step will be held against them. Raises `CallerError`."""
@@ -183,35 +196,30 @@ class _Judge:
     # V11: what is computed.
 
     def plan(self, step: Step, candidates: Mapping[str, OpenCheckpoint]) -> None:
-        published = self.published_set(step)
         if all(name in self.nodes for name in step.inputs) and self.find_backend(step):
             self.plan_known(step, candidates)
-        names_set = published is not None and (step.output.weight_set is not None or step is self.main_step)
-        if (
-            published is not None
-            and (names_set or step.id not in self.nodes)
-            and self.case.structure_is_as_signed
-            and published.prefix in self.sets
-        ):
-            # Later steps work on what was published, which the manifest fixes, whatever this step's verdict will be.
-            checkpoint = self.sets[published.prefix]
-            self.nodes[step.id] = (checkpoint.node, checkpoint.infos)
-            self.published_sets[step.id] = published.prefix
+        output = self.outputs.get(step.id)
+        # An output equal to the subject in the middle of a pipeline is computed rather than taken from there.
+        in_the_middle = step.output.weight_set is None and step is not self.main_step
+        if output is not None and not (output.weight_set and in_the_middle and step.id in self.nodes):
+            # Later steps work on what is there, whose root is declared, whatever this step's verdict will be.
+            self.nodes[step.id] = (output.node, output.checkpoint.infos)
+            self.taken_from[step.id] = output.node
 
     def plan_known(self, step: Step, candidates: Mapping[str, OpenCheckpoint]) -> None:
         match step:
             case UnsupportedStep():
                 pass
-            case TrainStep() if output_root(step) != self.subject_root or not self.case.structure_is_as_signed:
+            case TrainStep() if step.id not in self.outputs:
                 pass
             case TrainStep():
                 others = {name: c for name, c in self.materials.items() if name not in step.inputs} | dict(candidates)
                 assert self.backend is not None
-                subject = self.sets[primary(self.case.manifest).prefix]
-                before = self.materials.get(step.inputs[0])
+                after = self.outputs[step.id].checkpoint
                 node, tensors = self.nodes[step.inputs[0]]
+                before = self.stored_at(node)
                 self.trials[step.id] = plan_training(
-                    step, node, tensors, before, subject, others, self.board, self.backend
+                    step, node, tensors, before, after, others, self.board, self.backend
                 )
             case _:
                 self.plan_replay(step)
@@ -231,22 +239,22 @@ class _Judge:
         """Put every operation of a step on the board; its output is at hand for later steps where it is computed."""
         inputs = [self.nodes[name] for name in step.inputs]
         bound = bind_step(step, [tensors for _, tensors in inputs])
-        planned = _Planned(step, bound, self.published_set(step))
+        planned = PlannedStep(step, bound, self.outputs.get(step.id), self.board)
         if not bound.findings:
-            there = None if planned.weight_set is None else self.sets[planned.weight_set.prefix]
+            there = None if planned.output is None else planned.output.checkpoint
             try:
                 self.board.add_step(planned.node, bound, inputs, compare_with=there)
             except BackendUnavailable as error:
                 self.out.findings.append(Finding("NO_MERGE_BACKEND", step.id, "its software", error.message))
                 return
-            if not self.examined(bound):
+            if not planned.is_examined:
                 self.nodes[step.id] = (planned.node, bound.outputs)
         self.planned[step.id] = planned
 
-    def examined(self, bound: BoundStep) -> bool:
-        """Return whether a step has operations that cannot be computed, because random numbers went in."""
-        calls = {id(o.call): o.call for o in bound.operations.values() if o.call is not None}
-        return any(self.board.kernel(call).best is Standing.EXAMINED for call in calls.values())
+    def stored_at(self, node: str) -> OpenCheckpoint | None:
+        """Return the open checkpoint that is a node; None for a node that is computed."""
+        opened = [*self.materials.values(), *(output.checkpoint for output in self.outputs.values())]
+        return next((checkpoint for checkpoint in opened if checkpoint.node == node), None)
 
     def published_set(self, step: Step) -> ManifestWeightSet | None:
         """Return the weight set of the manifest that holds the output of a step."""
@@ -262,18 +270,18 @@ class _Judge:
         place = 0
         found: list[Finding] = []
         self.out.every_tensor_hashed = True
-        self.set_holds = dict.fromkeys(self.sets, True)
+        self.holds = {checkpoint.node: True for checkpoint in self.sets.values()}
         for prefix, info, signed_root in leaf_tensors(self.case.manifest):
             size = merkle.LEAF_BYTES * info.chunk_count
             signed = None if self.case.signed_leaves is None else self.case.signed_leaves[place : place + size]
             place += size
             there = result.tensors.get((self.set_node(prefix), info.name))
             if there is None or there.info != info:
-                self.out.every_tensor_hashed = self.set_holds[prefix] = False
+                self.out.every_tensor_hashed = self.holds[self.set_node(prefix)] = False
                 continue
-            if _root(there.leaves) == signed_root:
+            if root_of(there) == signed_root:
                 continue
-            self.set_holds[prefix] = False
+            self.holds[self.set_node(prefix)] = False
             path = self.case.tensors[prefix][info.name].path
             details = self.replayed_difference(prefix, info.name, signed_root, result)
             details = details or _chunks(there.leaves, signed)
@@ -284,11 +292,11 @@ class _Judge:
         """Return how the tensor differs from the signed one, where a replay gives the signed one."""
         for planned in self.planned.values():
             replayed = result.tensors.get((planned.node, name))
-            if planned.weight_set is None or planned.weight_set.prefix != prefix:
+            if planned.output is None or planned.output.node != self.set_node(prefix):
                 continue
             if replayed is None or replayed.difference is None:
                 continue
-            if _root(replayed.leaves) == signed_root:
+            if root_of(replayed) == signed_root:
                 return str(replayed.difference)
         return None
 
@@ -304,6 +312,17 @@ class _Judge:
                     self.out.findings.append(Finding("MATERIAL_MISMATCH", material.name, *roots))
             self.out.materials.append(_report_material(material, self.material_status[material.name], actual))
 
+    def compare_given(self, result: ReplayResult) -> None:
+        """Hold the folders that the caller gave for outputs against the roots that the steps declare."""
+        for step in self.case.pipeline.steps:
+            output = self.outputs.get(step.id)
+            if output is None or output.weight_set is not None:
+                continue
+            actual = result.checkpoint_root(output.node)
+            self.holds[output.node] = actual == output_root(step)
+            if not self.holds[output.node]:
+                self.out.findings.append(Finding("MATERIAL_MISMATCH", step.id, output_root(step).text, actual.text))
+
     # V11: verdicts.
 
     def judge_step(self, step: Step, result: ReplayResult) -> None:
@@ -316,12 +335,12 @@ class _Judge:
         elif ready and step.id in self.planned:
             verdict = self.judge_replay(self.planned[step.id], result)
             tensors = len(self.planned[step.id].bound.operations)
-        elif ready and step.id in self.trials and self.set_holds[primary(self.case.manifest).prefix]:
+        elif ready and step.id in self.trials and self.holds[self.outputs[step.id].node]:
             judged = judge_training(self.trials[step.id], result, self.out.candidates, output_root(step))
             verdict, moved, elements, trials = judged.verdict, judged.moved, judged.elements, judged.trials
             self.out.findings += judged.findings
-        elif ready and isinstance(step, TrainStep) and output_root(step) != self.subject_root:
-            verdict = "attested"  # an output that nobody published: there is nothing to look at
+        elif ready and isinstance(step, TrainStep) and self.published_set(step) is None:
+            verdict = self.judge_unseen(step)
         elif ready:
             missing = [name for name in step.inputs if name in self.verdicts and name not in self.nodes]
             self.out.findings += [Finding("INPUT_NOT_AVAILABLE", step.id, f"the output of {m}") for m in missing]
@@ -345,81 +364,68 @@ class _Judge:
         """Return whether an input is what the statement says it is."""
         if name in self.material_status:
             return self.material_status[name] == "matched"
-        published = self.published_sets.get(name)
-        if published is not None:
-            return self.set_holds[published] and self.verdicts.get(name) in _STANDING
+        if name in self.taken_from:
+            return self.holds[self.taken_from[name]] and self.verdicts.get(name) in STANDING_VERDICTS
         return self.verdicts.get(name) in ("reproduced", "attested")
 
-    def judge_replay(self, planned: _Planned, result: ReplayResult) -> StepVerdict:
+    def judge_unseen(self, step: TrainStep) -> StepVerdict:
+        """Return the verdict on a training whose output is not at hand: only the declared roots can be looked at."""
+        declared = {material.name: material.digest.checkpoint_root for material in self.case.pipeline.materials}
+        declared |= {other.id: output_root(other) for other in self.case.pipeline.steps}
+        if declared[step.inputs[0]] != output_root(step):
+            return "attested"
+        self.out.findings.append(Finding("TRAINING_NO_EFFECT", step.id, "another root", "the root of its input"))
+        return "contradicted"
+
+    def judge_replay(self, planned: PlannedStep, result: ReplayResult) -> StepVerdict:
         """Return the verdict on a step that was computed again. Spec: verification V11."""
-        step = planned.step
-        found = [*planned.bound.findings, *_without_result(planned, result)]
-        notes: list[Finding] = []
-        verdict: StepVerdict = "reproduced"
-        if not found and planned.weight_set is not None:
-            compared = self.compare_output(planned, planned.weight_set, result)
-            found, notes, verdict = compared.differences, compared.notes, compared.verdict
-        elif not found:
-            verdict = self.judge_intermediate(planned, result)
+        found = [*planned.bound.findings, *without_result(planned, result)]
         if found:
             self.out.findings += limited(found)
             return "contradicted"
-        self.out.findings += limited(notes)
-        if verdict == "unchecked":
-            return verdict
+        output = planned.output
+        if output is None or (output.weight_set is None and not self.holds[output.node]):
+            return self.judge_intermediate(planned, result)
+        compared = compare_output(planned, output, result)
+        self.out.findings += limited([*compared.differences, *compared.notes])
+        if compared.differences:
+            return "contradicted"
+        if compared.verdict != "unchecked":
+            self.look_for_idle_parents(planned, result)
+        return compared.verdict
+
+    def look_for_idle_parents(self, planned: PlannedStep, result: ReplayResult) -> None:
+        """Report inputs without which the output would be the same. Spec: merge §3."""
         self.out.findings += [
             Finding("PARENT_NO_EFFECT", name)
-            for name in step.inputs
+            for name in planned.step.inputs
             if (planned.node, self.nodes[name][0]) not in result.effective
         ]
-        return verdict
 
-    def judge_intermediate(self, planned: _Planned, result: ReplayResult) -> StepVerdict:
-        """Return the verdict on a step whose output nobody published: only its root can be compared."""
+    def judge_intermediate(self, planned: PlannedStep, result: ReplayResult) -> StepVerdict:
+        """Return the verdict on a step whose output is not at hand: only its root can be compared."""
         step = planned.step
-        if self.examined(planned.bound):
-            return "attested"  # nothing to look at
+        if planned.is_examined:
+            # Where nobody published it there is nothing to look at; V8 says why what was published is not looked at.
+            return "attested" if self.published_set(step) is None else "unchecked"
         actual = result.checkpoint_root(planned.node)
         if actual == output_root(step):
+            self.look_for_idle_parents(planned, result)
             return "reproduced"
-        bounded = any(_is_bounded(self.board, operation.call) for operation in planned.bound.operations.values())
-        code = "OUTPUT_NOT_AVAILABLE" if bounded else "REPLAY_MISMATCH"
+        code = "OUTPUT_NOT_AVAILABLE" if planned.is_bounded else "REPLAY_MISMATCH"
         self.out.findings.append(Finding(code, step.id, output_root(step).text, actual.text))
-        return "unchecked" if bounded else "contradicted"
-
-    def compare_output(self, planned: _Planned, weight_set: ManifestWeightSet, result: ReplayResult) -> _Comparison:
-        """Return how the replayed tensors differ from the signed ones: names, dtypes, shapes, data."""
-        out = _Comparison()
-        signed_infos, replayed = infos(weight_set), planned.bound.outputs
-        roots = {tensor.name: tensor.root for tensor in weight_set.tensors or ()}
-        for name in sorted(signed_infos.keys() | replayed.keys(), key=lambda name: name.encode("utf-8")):
-            signed, given = signed_infos.get(name), replayed.get(name)
-            where = f"{planned.step.id}: {name}"
-            if signed is None or given is None or signed != given:
-                out.differences.append(Finding("REPLAY_MISMATCH", where, described(signed), described(given)))
-                continue
-            tensor = result.tensors[planned.node, name]
-            if tensor.standing is not Standing.EXAMINED and _root(tensor.leaves) == roots[name]:
-                continue
-            there = result.tensors.get((self.set_node(weight_set.prefix), name))
-            as_signed = there is not None and there.info == signed and _root(there.leaves) == roots[name]
-            match tensor.standing:
-                case Standing.WITHIN | Standing.EXAMINED if not as_signed:
-                    out.lower("unchecked")  # V8 says what is wrong there; the opinion is one on other bytes
-                case Standing.WITHIN:
-                    out.lower("reproduced-within")
-                    out.notes.append(Finding("REPLAY_WITHIN", where, actual=_opinion(tensor)))
-                case Standing.EXAMINED:
-                    out.lower("attested")
-                    out.notes.append(Finding("MASK_EXAMINED", where, actual=_opinion(tensor)))
-                case _:
-                    details = _opinion(tensor) or _root(tensor.leaves).text
-                    out.differences.append(Finding("REPLAY_MISMATCH", where, roots[name].text, details))
-        return out
+        return "unchecked" if planned.is_bounded else "contradicted"
 
     def cover(self, result: ReplayResult) -> ReportCoverage:
         main = primary(self.case.manifest)
-        node = next((p.node for p in self.planned.values() if p.weight_set is main and not p.bound.findings), None)
+        node = next(
+            (
+                planned.node
+                for planned in self.planned.values()
+                if planned.output is not None and planned.output.weight_set is main and not planned.bound.findings
+            ),
+            None,
+        )
         roots = {tensor.name: tensor.root for tensor in main.tensors or ()}
         hashed = [info for name, info in self.signed.items() if (SUBJECT, name) in result.tensors]
         again = [
@@ -428,7 +434,7 @@ class _Judge:
             if node is not None
             and (node, name) in result.tensors
             and result.tensors[node, name].standing is not Standing.EXAMINED
-            and _root(result.tensors[node, name].leaves) == roots[name]
+            and root_of(result.tensors[node, name]) == roots[name]
         ]
         return ReportCoverage(
             tensors=len(self.signed),
@@ -444,65 +450,24 @@ def _by_name(tensors: Sequence[StoredTensor]) -> dict[str, StoredTensor]:
     return {tensor.info.name: tensor for tensor in tensors}
 
 
-def _root(leaves: bytearray) -> TensorRoot:
-    return merkle.tensor_root(merkle.split_leaves(leaves))
+def _text(leaves: bytearray) -> str:
+    return merkle.tensor_root(merkle.split_leaves(leaves)).text
 
 
 def _chunks(there: bytearray, signed: memoryview | None) -> str:
     """Return which chunks of a tensor differ from the signed leaves, as text."""
     if signed is None or len(signed) != len(there):
-        return _root(there).text
+        return _text(there)
     differing = [
         i
         for i, (a, b) in enumerate(zip(merkle.split_leaves(there), merkle.split_leaves(signed), strict=True))
         if a != b
     ]
     if not differing:
-        return _root(there).text
+        return _text(there)
     first = differing[0] * CHUNK_BYTES
     count = f"{len(differing)} of {len(there) // merkle.LEAF_BYTES} chunks differ"
     return f"{count}, the first at bytes {first} to {first + CHUNK_BYTES - 1}"
-
-
-_STANDING: tuple[StepVerdict, ...] = ("reproduced", "reproduced-within", "attested")
-_ORDER = (*_STANDING, "unchecked")
-"""From the strongest verdict on a replayed step to the weakest; *contradicted* stands apart."""
-
-
-@dataclass(slots=True)
-class _Comparison:
-    """How a step's output stands to the signed one; the verdict is that of its weakest tensor."""
-
-    differences: list[Finding] = field(default_factory=list)
-    notes: list[Finding] = field(default_factory=list)
-    verdict: StepVerdict = "reproduced"
-
-    def lower(self, verdict: StepVerdict) -> None:
-        self.verdict = max(self.verdict, verdict, key=_ORDER.index)
-
-
-def _without_result(planned: _Planned, result: ReplayResult) -> list[Finding]:
-    """Return the tensors for which the arithmetic has no result, and why."""
-    found: list[Finding] = []
-    for name in () if planned.bound.findings else planned.bound.operations:
-        tensor = result.tensors[planned.node, name]
-        where = f"{planned.step.id}: {name}"
-        if tensor.refused:
-            found.append(Finding("OPERAND_INVALID", where, actual=tensor.refused))
-        elif not tensor.finite:
-            code = "NONFINITE_INPUT" if tensor.nonfinite_inputs else "NONFINITE_OUTPUT"
-            parents = ", ".join(sorted({node.split(":", 1)[1] for node, _ in tensor.nonfinite_inputs}))
-            found.append(Finding(code, where, "finite values", parents))
-    return found
-
-
-def _is_bounded(board: JobBoard, call: Call | None) -> bool:
-    return call is not None and board.kernel(call).bounded
-
-
-def _opinion(tensor: TensorResult) -> str:
-    difference = "" if tensor.difference is None else str(tensor.difference)
-    return "; ".join(part for part in (difference, tensor.opinion) if part)
 
 
 def _report_material(material: Material, status: MaterialStatus, actual: CheckpointRoot | None) -> ReportMaterial:

@@ -231,10 +231,11 @@ class _Procedure:
             ]
         )
         self.findings += pipeline.findings
-        unknown = sorted(self.request.parents.keys() - {material.name for material in statement.materials})
+        names = [*(material.name for material in statement.materials), *(step.id for step in pipeline.steps)]
+        unknown = sorted(self.request.parents.keys() - set(names))
         if unknown:
-            known = ", ".join(material.name for material in statement.materials) or "none"
-            raise CallerError(f"the statement has no material `{unknown[0]}`", hint=f"its materials: {known}")
+            known = ", ".join(names) or "none"
+            raise CallerError(f"the statement has no material or step `{unknown[0]}`", hint=f"it has: {known}")
         return pipeline
 
     def v8_v10_v11_weights(self, manifest: Manifest) -> Judgement:
