@@ -19,7 +19,7 @@ from vector import Vector, index
 ROOT = Path(__file__).resolve().parent.parent
 AREAS = [
     "tree", "weights", "json_text", "coefficient", "merge", "merge_mass", "statement", "predicate",
-    "verify", "verify_files", "verify_weights", "verify_pipeline", "verify_steps", "worked",
+    "verify", "verify_files", "verify_weights", "verify_pipeline", "verify_steps", "verify_forms", "worked",
 ]  # fmt: skip
 
 

@@ -86,7 +86,7 @@ def coefficients(*texts: str) -> list[Object]:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """A `linear` operation. Spec: pipeline §3.3."""
+    """A `linear` operation. Spec: pipeline §3.4."""
 
     texts: tuple[str, ...]
     dtype: str = "BF16"
@@ -106,7 +106,7 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A `copy` operation. Spec: pipeline §3.4."""
+    """A `copy` operation. Spec: pipeline §3.6."""
 
     source: str
     tensors: str | tuple[str, ...] = "rest"

@@ -158,7 +158,7 @@ def operands() -> Iterator[Vector]:
     words = "A copy of a tensor that its input lacks."
     bare = {name: one for name, one in B.items() if name != POSITIONS}
     from_b = Recipe((Linear(("0.6", "0.4"), "F32", (NORM,)), Copy("b", (POSITIONS,)), Linear(("0.6", "0.4"))))
-    yield vector("operand-copy-missing", "pipeline §3.4", words, merged(from_b, MERGED, a=A, b=bare), code)
+    yield vector("operand-copy-missing", "pipeline §3.6", words, merged(from_b, MERGED, a=A, b=bare), code)
     infinite = toy.with_data(B, NORM, lambda data: b"\x00\x00\x80\x7f" + data[4:])
     words = "A parent holds an infinity."
     yield vector(
