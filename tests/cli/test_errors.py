@@ -122,7 +122,7 @@ def test_parents_that_are_not_written_as_such(attest: Attest, made: Workplace, o
 
 
 def test_a_parent_given_twice(attest: Attest, made: Workplace) -> None:
-    refused(attest("verify", made / "merged", *made.parents, "--parent", f"a={made / 'b'}"), "two folders")
+    refused(attest("verify", made / "merged", *made.parents, "--parent", f"a={made / 'b'}"), "two of `--parent`")
 
 
 def test_a_candidate_without_weights(attest: Attest, made: Workplace, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ def test_a_folder_gets_the_verdict_of_the_vector(vector: Vector, tmp_path: Path)
             parents={name: LocalFolder(copy / folder) for name, folder in given["parents"].items()},
             candidates=[LocalFolder(copy / folder) for folder in given["candidates"]],
             repository=given["repository"],
+            recursive=given.get("recursive", False),
         )
     )
     codes = {finding.code for finding in report.findings if REASONS[finding.code][0] is not Severity.NOTE}

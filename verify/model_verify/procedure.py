@@ -14,6 +14,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from model_verify import manifest as manifests
 from model_verify import merkle
@@ -29,11 +30,13 @@ from model_verify.replay import processors
 from model_verify.report import (
     Report,
     ReportFiles,
+    ReportMaterial,
     ReportModel,
     ReportNotChecked,
     ReportRoots,
     ReportRun,
     ReportSigner,
+    Verdict,
     decide,
     report_finding,
 )
@@ -41,6 +44,8 @@ from model_verify.sources.source import Entry, EntryKind, Source, read_whole
 from model_verify.statement import Statement, read_statement
 
 MAX_LEAF_FILE_BYTES = 1 << 30
+_MOST_NAMED = 5
+"""Parents that the headline names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,13 @@ class Request:
     parents: Mapping[str, Source] = field(default_factory=dict)
     candidates: Sequence[Source] = ()
     repository: str | None = None
+    recursive: bool = False
+    """Whether the attestations of the parents themselves are followed."""
+    parent_keys: Mapping[str, PublicKey] = field(default_factory=dict)
+    """The keys that are expected for parents, by identifier; for a parent's parent `PARENT/ITS-PARENT`, and so on.
+    `parents` has folders under such names too."""
+    known_keys: Sequence[PublicKey] = ()
+    """Keys that are expected of a bundle that names them, where `expected_key` is None."""
     device: str = "auto"
     threads: int | None = None
     progress: Callable[[int], None] | None = None
@@ -77,6 +89,7 @@ class _Procedure:
         self.repository = request.repository or request.source.repository
         self.findings: list[Finding] = []
         self.signed: SignedPayload | None = None
+        self.expected_key: PublicKey | None = None
         self.signature_holds = False
         self.statement: Statement | None = None
         self.manifest: Manifest | None = None
@@ -98,6 +111,8 @@ class _Procedure:
             self.folder = self.v7_v8_folder(self.manifest)
             self.pipeline = self.v9_pipeline(self.statement, self.manifest)
             self.judgement = self.v8_v10_v11_weights(self.manifest)
+            if self.request.recursive:
+                self.v10_ancestors()
             self.everything_ran = True
         except _Stop:
             pass
@@ -131,7 +146,9 @@ class _Procedure:
 
     def v3_signature(self, signed: SignedPayload) -> None:
         """Hold the signature against the expected key; below a failed one nothing is parsed. Module: envelope."""
-        key = self.request.expected_key
+        key = self.expected_key = self.request.expected_key or next(
+            (known for known in self.request.known_keys if known.hint == signed.hint), None
+        )
         if key is None:
             self.findings.append(
                 Finding("SIGNER_NOT_EXPECTED", BUNDLE_PATH, "a key named by you", f"key {signed.hint}")
@@ -232,7 +249,9 @@ class _Procedure:
         )
         self.findings += pipeline.findings
         names = [*(material.name for material in statement.materials), *(step.id for step in pipeline.steps)]
-        unknown = sorted(self.request.parents.keys() - set(names))
+        if not self.request.recursive and (deeper := sorted(path for path in self.request.parents if "/" in path)):
+            raise CallerError(f"`{deeper[0]}` is a parent of a parent", hint="`--recursive` follows these")
+        unknown = sorted({path.split("/")[0] for path in self.request.parents} - set(names))
         if unknown:
             known = ", ".join(names) or "none"
             raise CallerError(f"the statement has no material or step `{unknown[0]}`", hint=f"it has: {known}")
@@ -248,7 +267,7 @@ class _Procedure:
             weight_files=self.folder.weight_files,
             structure_is_as_signed=not any(REASONS[f.code] == (Severity.FAIL, "V8") for f in self.folder.findings),
             signed_leaves=self.signed_leaves,
-            parents=self.request.parents,
+            parents={name: source for name, source in self.request.parents.items() if "/" not in name},
             candidates=self.request.candidates,
             device=self.request.device,
             threads=self.request.threads,
@@ -257,6 +276,19 @@ class _Procedure:
         judgement = judge(case)
         self.findings += judgement.findings
         return judgement
+
+    def v10_ancestors(self) -> None:
+        """Verify the parents' own attestations, each with what the caller has for it. Module: procedure."""
+        for place, material in enumerate(self.judgement.materials):
+            if material.status != "matched":
+                continue
+            source = self.request.parents[material.id]
+            if all(entry.path != BUNDLE_PATH for entry in source.entries()):
+                self.findings.append(Finding("PARENT_NOT_ATTESTED", material.id))
+                continue
+            report = verify(_of_parent(self.request, material.id, source))
+            self.findings += _ancestor_findings(material, report)
+            self.judgement.materials[place] = material.model_copy(update={"attestation": report.attestation()})
 
     def v12_verdict(self) -> Report:
         """Return the report. Module: report."""
@@ -273,7 +305,7 @@ class _Procedure:
             commit=self.source.commit,
             verdict=verdict,
             level=level,
-            headline=f"{verdict}{f' level {level}' if level else ''}: {link}",
+            headline=f"{verdict}{f' level {level}' if level else ''}: {link}{self.describe_ancestors(verdict)}",
             signer=self.describe_signer(),
             time=None,
             roots=self.describe_roots(),
@@ -293,10 +325,21 @@ class _Procedure:
             ),
         )
 
+    def describe_ancestors(self, verdict: Verdict) -> str:
+        """Return what the headline says of the parents, where the caller asked for their attestations."""
+        if not self.request.recursive or verdict != "VERIFIED" or not self.judgement.materials:
+            return ""
+        said = [
+            f"{material.id} "
+            + (f"level {material.attestation.level}" if material.attestation else "has no attestation")
+            for material in self.judgement.materials
+        ]
+        return f"; parents: {', '.join(said[:_MOST_NAMED])}{', …' if len(said) > _MOST_NAMED else ''}"
+
     def describe_signer(self) -> ReportSigner | None:
         if self.signed is None:
             return None
-        key = self.request.expected_key
+        key = self.expected_key
         if self.signature_holds and key is not None:
             return ReportSigner(key_hint=key.hint, algorithm=key.kind, expected=True)
         return ReportSigner(key_hint=self.signed.hint, algorithm=None, expected=False)
@@ -339,6 +382,44 @@ class _Procedure:
         )
         if self.attestation_entry("model.sig") is not None:
             yield ReportNotChecked(what="model.sig", why="OpenSSF Model Signing is not evaluated by this version")
+
+
+def _own_level(material: ReportMaterial) -> str:
+    return f"level {material.attestation.level}" if material.attestation else "has no attestation"
+
+
+def _of_parent(request: Request, name: str, source: Source) -> Request:
+    """Return the request that verifies a parent: what has its identifier before a slash is for it."""
+    before = f"{name}/"
+    return Request(
+        source=source,
+        expected_key=request.parent_keys.get(name),
+        parents=_below(request.parents, before),
+        candidates=request.candidates,
+        recursive=True,
+        parent_keys=_below(request.parent_keys, before),
+        known_keys=[*request.known_keys, *([request.expected_key] if request.expected_key else [])],
+        device=request.device,
+        threads=request.threads,
+    )
+
+
+_T = TypeVar("_T")
+
+
+def _below(named: Mapping[str, _T], before: str) -> dict[str, _T]:
+    return {path.removeprefix(before): value for path, value in named.items() if path.startswith(before)}
+
+
+def _ancestor_findings(material: ReportMaterial, report: Report) -> Iterator[Finding]:
+    """Yield what a parent's own report means for the child: no lineage is better than the one it builds on."""
+    if report.verdict == "REJECTED":
+        yield Finding("PARENT_REJECTED", material.id, "an attestation that holds", report.headline)
+    elif report.roots is None or report.roots.checkpoint != material.root:
+        signed = "none that could be read" if report.roots is None else report.roots.checkpoint.text
+        yield Finding("PARENT_INCOMPLETE", material.id, f"an attestation of {material.root}", signed)
+    elif report.verdict == "INCOMPLETE":
+        yield Finding("PARENT_INCOMPLETE", material.id, "an attestation checked in full", report.headline)
 
 
 def _root_findings(manifest: Manifest, statement: Statement) -> Iterator[Finding]:

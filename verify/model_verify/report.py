@@ -47,12 +47,29 @@ class ReportModel(Wire):
 
 
 class ReportMaterial(Wire):
+    """A material; `attestation` is what its own attestation came to, where the caller asked to follow it."""
+
     id: str
     uri: str | None
     root: WireCheckpointRoot
     status: Literal["matched", "mismatched", "malformed", "missing", "unchecked"]
     actual_root: WireCheckpointRoot | None = None
     origin: Literal["unknown"] = "unknown"
+    attestation: ReportAttestation | None = None
+
+
+class ReportAttestation(Wire):
+    """A parent's own report, as far as it belongs into the child's."""
+
+    reference: str
+    verdict: Verdict
+    level: Literal[1, 2, 3] | None
+    headline: str
+    signer: ReportSigner | None
+    statement: ReportModel | None
+    steps: list[ReportStep]
+    materials: list[ReportMaterial]
+    findings: list[ReportFinding]
 
 
 class ReportCandidate(Wire):
@@ -152,6 +169,20 @@ class Report(Wire):
     @property
     def exit_code(self) -> int:
         return EXIT_CODES[self.verdict]
+
+    def attestation(self) -> ReportAttestation:
+        """Return what of this report belongs into that of a child."""
+        return ReportAttestation(
+            reference=self.reference,
+            verdict=self.verdict,
+            level=self.level,
+            headline=self.headline,
+            signer=self.signer,
+            statement=self.statement,
+            steps=self.steps,
+            materials=self.materials,
+            findings=self.findings,
+        )
 
 
 def report_finding(finding: Finding) -> ReportFinding:
@@ -261,7 +292,10 @@ _SENTENCES = {
     "WEIGHTS_AMBIGUOUS": "it is open which weights load",
     "MATERIAL_MISSING": "a parent has no weights here",
     "MATERIAL_MISMATCH": "a parent is not the declared one",
-    "REPLAY_MISMATCH": "the declared merge gives other weights",
+    "REPLAY_MISMATCH": "a declared step gives other weights",
+    "OUTPUT_NOT_AVAILABLE": "the output of a method that is not fixed to the bit was not published",
+    "PARENT_REJECTED": "a parent's own attestation is rejected",
+    "PARENT_INCOMPLETE": "a parent's own attestation could not be checked in full",
     "TRAINING_NO_EFFECT": "the declared training changed nothing",
     "TRAINING_EQUALS_BLEND": "declared as training, the weights are a blend to the bit",
     "PAYLOAD_TYPE_WRONG": "what was signed is no statement",

@@ -74,17 +74,25 @@ def folder_at(text: str) -> LocalFolder:
 def named_folders(options: Sequence[str]) -> dict[str, LocalFolder]:
     """Return the folders of options written ID=DIR; raises `CallerError` and `SourceMissing`."""
     folders: dict[str, LocalFolder] = {}
-    for option in options:
-        name, equals, path = option.partition("=")
-        if not (name and equals and path):
-            raise CallerError(f"`--parent {option}` is not ID=DIR", hint="write `--parent base-7b=./base-7b`")
-        if name in folders:
-            raise CallerError(f"two folders for the parent `{name}`")
+    for name, path in named_paths("--parent", options):
         try:
             folders[name] = folder_at(path)
         except SourceMissing as error:
             raise SourceMissing(f"parent `{name}`: {error.message}", hint=error.hint) from error
     return folders
+
+
+def named_paths(option: str, values: Sequence[str]) -> list[tuple[str, str]]:
+    """Return identifiers and paths of options written ID=PATH, each identifier once; raises `CallerError`."""
+    found: dict[str, str] = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not (name and equals and path):
+            raise CallerError(f"`{option} {value}` is not ID=PATH", hint=f"write `{option} base-7b=./base-7b`")
+        if name in found:
+            raise CallerError(f"two of `{option}` for the parent `{name}`")
+        found[name] = path
+    return list(found.items())
 
 
 def read_public_key(text: str) -> PublicKey:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -60,9 +60,29 @@ def report_lines(report: Report, *, required_level: int | None = None) -> list[s
         lines.append(f"  {area.status:<4}  {area.name:<{width}}  {area.text}".rstrip())
         lines += [f"        {detail}" for detail in area.details]
         lines += [line for finding in area.findings for line in _finding_lines(finding)]
+    if any(material.attestation for material in report.materials):
+        lines += ["lineage", *_tree(report.materials, "  ")]
     lines += [f"held against: {candidate.label}, {candidate.root}" for candidate in report.candidates]
     lines += [f"not checked: {item.what} ({item.why})" for item in report.not_checked]
     return lines + [f"hint: {hint}" for hint in _hints(report)]
+
+
+def _tree(materials: Sequence[ReportMaterial], indent: str) -> Iterator[str]:
+    """Yield a line for each ancestor, its parents below it."""
+    for place, material in enumerate(materials):
+        last = place == len(materials) - 1
+        yield f"{indent}{'└─' if last else '├─'} {material.id}  {_ancestor(material)}"
+        if material.attestation is not None:
+            yield from _tree(material.attestation.materials, indent + ("   " if last else "│  "))
+
+
+def _ancestor(material: ReportMaterial) -> str:
+    attestation = material.attestation
+    if attestation is None:
+        return "no attestation" if material.status == "matched" else material.status
+    steps = ", ".join(f"{step.id} {step.verdict}" for step in attestation.steps)
+    signer = f", key sha256:{attestation.signer.key_hint[:12]}…" if attestation.signer else ""
+    return f"{attestation.headline}{f' [{steps}]' if steps else ''}{signer}"
 
 
 def areas(report: Report) -> list[Area]:

@@ -15,10 +15,12 @@ from model_attest.commands.arguments import (
     ThreadsOption,
     folder_at,
     named_folders,
+    named_paths,
     read_public_key,
     weight_bytes,
 )
 from model_attest.console import Answer
+from model_verify.errors import CallerError
 
 INCOMPLETE = 3
 
@@ -29,7 +31,16 @@ def verify(
         str | None, typer.Option("--key", metavar="PUB", help="The public key that you expect to have signed, PEM.")
     ] = None,
     parent: Annotated[
-        list[str] | None, typer.Option("--parent", metavar="ID=DIR", help="Where the material ID lies; repeatable.")
+        list[str] | None, typer.Option("--parent", metavar="ID=DIR", help="Where the parent ID lies; repeatable.")
+    ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Verify the parents' own attestations too, and print the lineage.")
+    ] = False,
+    parent_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--parent-key", metavar="ID=PUB", help="The key that you expect to have signed the parent ID; repeatable."
+        ),
     ] = None,
     candidate: Annotated[
         list[str] | None,
@@ -48,6 +59,9 @@ def verify(
     That is the signature, every file, every tensor, and every declared step. Merges are replayed from their parents and
     compared bit for bit. Level 1: every byte is as your signer signed it. Level 2: and every parent is the declared
     one. Level 3: and every step was reproduced.
+
+    A parent is a material of the statement, or a step whose output was not published and which you have. With
+    `--recursive`, `--parent a/x=DIR` is the parent x of the parent a.
 
     \b
     exit codes
@@ -68,6 +82,11 @@ def verify(
     source = folder_at(folder)
     expected_key = None if key is None else read_public_key(key)
     parents = named_folders(parent or [])
+    parent_keys = {name: read_public_key(path) for name, path in named_paths("--parent-key", parent_key or [])}
+    if parent_keys and not recursive:
+        raise CallerError(
+            "`--parent-key` without `--recursive`", hint="`--recursive` follows the parents' attestations"
+        )
     candidates = [folder_at(text) for text in candidate or []]
     notes = _key_notes(key, source.root)
     folders = [source, *parents.values(), *candidates]
@@ -78,6 +97,8 @@ def verify(
                 expected_key=expected_key,
                 parents=parents,
                 candidates=candidates,
+                recursive=recursive,
+                parent_keys=parent_keys,
                 device=device.value,
                 threads=threads,
                 progress=advance,

@@ -19,7 +19,8 @@ from vector import Vector, index
 ROOT = Path(__file__).resolve().parent.parent
 AREAS = [
     "tree", "weights", "json_text", "coefficient", "merge", "merge_mass", "statement", "predicate",
-    "verify", "verify_files", "verify_weights", "verify_pipeline", "verify_steps", "verify_forms", "worked",
+    "verify", "verify_files", "verify_weights", "verify_pipeline", "verify_steps", "verify_forms",
+    "verify_ancestors", "worked",
 ]  # fmt: skip
 
 

@@ -54,6 +54,11 @@ class Claim:
         return {**self.files, MANIFEST_PATH: text, LEAVES_PATH: self.leaves_edit(leaves), BUNDLE_PATH: bundle}
 
 
+def parent_folder(name: str) -> str:
+    """Return where a vector has the folder of a parent; one of a parent's parent stands beside that."""
+    return f"parents/{name.replace('/', '.')}"
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """What a verifier is given."""
@@ -64,6 +69,7 @@ class Given:
     key: Key | None = RELEASE
     repository: str | None = None
     place: Mapping[str, Data] = field(default_factory=dict)
+    recursive: bool = False
 
     def described(self) -> JsonObject:
         """Return the `input` of the vector."""
@@ -71,14 +77,15 @@ class Given:
             "folder": "folder",
             "key": None if self.key is None else "key.pub",
             "repository": self.repository,
-            "parents": {name: f"parents/{name}" for name in self.parents},
+            "parents": {name: parent_folder(name) for name in self.parents},
             "candidates": [f"candidates/{number}" for number in range(len(self.candidates))],
+            **({"recursive": True} if self.recursive else {}),
             "place": [{"path": path, "data": data.described} for path, data in self.place.items()],
         }
 
     def files(self) -> Files:
         """Return all files of the vector."""
-        folders = {"folder": self.folder, **{f"parents/{name}": files for name, files in self.parents.items()}}
+        folders = {"folder": self.folder, **{parent_folder(name): files for name, files in self.parents.items()}}
         folders |= {f"candidates/{number}": files for number, files in enumerate(self.candidates)}
         made = {f"{folder}/{path}": data for folder, files in folders.items() for path, data in files.items()}
         return made if self.key is None else {**made, "key.pub": self.key.pem()}
