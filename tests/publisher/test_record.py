@@ -34,6 +34,11 @@ def members(**changes: Any) -> dict[str, Any]:
     return document | changes
 
 
+def recorded(**record: Any) -> dict[str, Any]:
+    """Return a step record whose training has a record."""
+    return members(step=members()["step"] | {"record": {"method": {"name": "full"}} | record})
+
+
 def record(**changes: Any) -> StepRecord:
     return StepRecord.model_validate(members(**changes))
 
@@ -80,7 +85,11 @@ def test_a_record_is_canonical_json_on_a_line(tmp_path: Path) -> None:
         (json.dumps(members(step=members()["step"] | {"type": "magic"})), "step"),
         (json.dumps(members(step=members()["step"] | {"note": "x"})), "does not know"),
         (json.dumps(members(materials=[members()["materials"][0] | {"licence": "MIT"}])), "does not know"),
-        (json.dumps(members(step=members()["step"] | {"parameters": {"lr": 1}})), "parameters"),
+        (json.dumps(members(step=members()["step"] | {"parameters": {"lr": "1"}})), "does not know: step/parameters"),
+        (json.dumps(members(step=members()["step"] | {"record": {}})), "step/train/record/method"),
+        (json.dumps(recorded(loss={"logged": 1, "stride": 1, "points": [{"step": 1, "loss": 2}]})), "loss"),
+        (json.dumps(recorded(code={"diff": "none", "branch": "main"})), "does not know: step/record/code/branch"),
+        (json.dumps(recorded(data=[{"name": "x"}, {"name": "y", "rwos": 1}])), "know: step/record/data/2/rwos"),
         (b"\xff", "not UTF-8"),
     ],
 )

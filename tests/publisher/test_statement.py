@@ -12,7 +12,7 @@ from model_attest.inventory import take_inventory
 from model_attest.statement import build_statement, describe_model
 from model_verify.digest import CheckpointRoot, FileDigest
 from model_verify.errors import CallerError
-from model_verify.models import Material, MaterialDigest, StepOutput, TrainStep
+from model_verify.models import FullTraining, Material, MaterialDigest, StepOutput, TrainingRecord, TrainStep
 from model_verify.sources.local import LocalFolder
 from tests.publisher.conftest import expected_root, file_digest
 
@@ -31,7 +31,7 @@ def test_a_statement_is_exactly_this(model: Path) -> None:
         inputs=["base"],
         output=StepOutput(checkpoint_root=inventory.checkpoint_root),
         trainable="all",
-        parameters={"lr": "1e-5"},
+        record=TrainingRecord(method=FullTraining(name="full"), hyperparameters={"lr": "1e-5", "bf16": True}),
     )
     data = build_statement(inventory.manifest, FileDigest(b"\xcd" * 32), identity, [material], [step])
     assert data == rfc8785.dumps(json.loads(data))
@@ -67,7 +67,7 @@ def test_a_statement_is_exactly_this(model: Path) -> None:
                     "inputs": ["base"],
                     "output": {"checkpointRoot": root},
                     "trainable": "all",
-                    "parameters": {"lr": "1e-5"},
+                    "record": {"method": {"name": "full"}, "hyperparameters": {"lr": "1e-5", "bf16": True}},
                 }
             ],
         },

@@ -62,3 +62,8 @@ class TensorRoot(Digest):
 @dataclass(frozen=True, slots=True)
 class CheckpointRoot(Digest):
     """Identity of a set of named tensors. Spec: tensor-tree §4."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainDigest(Digest):
+    """One link of the chain over the checkpoints of a training. Spec: pipeline §4.9."""

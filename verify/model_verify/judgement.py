@@ -20,7 +20,7 @@ from model_verify.manifest import infos, leaf_tensors, primary
 from model_verify.merge.backend import CheckedBackend
 from model_verify.merge.kernel import Standing
 from model_verify.merge.selection import select_backend
-from model_verify.models import Manifest, ManifestWeightSet, Material, ReplayedStep, TrainStep
+from model_verify.models import Manifest, ManifestWeightSet, Material, ReplayedStep, RunStep, TrainStep
 from model_verify.outputs import STANDING_VERDICTS, Output, PlannedStep, compare_output, root_of, without_result
 from model_verify.pipeline import Pipeline, Step, UnsupportedStep, main_step, output_root
 from model_verify.replay import ReplayResult, run
@@ -196,7 +196,7 @@ class _Judge:
     # V11: what is computed.
 
     def plan(self, step: Step, candidates: Mapping[str, OpenCheckpoint]) -> None:
-        if all(name in self.nodes for name in step.inputs) and self.find_backend(step):
+        if all(name in self.nodes for name in _looked_at(step)) and self.find_backend(step):
             self.plan_known(step, candidates)
         output = self.outputs.get(step.id)
         # An output equal to the subject in the middle of a pipeline is computed rather than taken from there.
@@ -208,12 +208,12 @@ class _Judge:
 
     def plan_known(self, step: Step, candidates: Mapping[str, OpenCheckpoint]) -> None:
         match step:
-            case UnsupportedStep():
+            case UnsupportedStep() | RunStep():
                 pass
             case TrainStep() if step.id not in self.outputs:
                 pass
             case TrainStep():
-                others = {name: c for name, c in self.materials.items() if name not in step.inputs} | dict(candidates)
+                others = {name: c for name, c in self.materials.items() if name != step.inputs[0]} | dict(candidates)
                 assert self.backend is not None
                 after = self.outputs[step.id].checkpoint
                 node, tensors = self.nodes[step.inputs[0]]
@@ -225,7 +225,7 @@ class _Judge:
                 self.plan_replay(step)
 
     def find_backend(self, step: Step) -> bool:
-        if isinstance(step, UnsupportedStep):
+        if isinstance(step, UnsupportedStep | RunStep):
             return False
         if self.backend is None:
             try:
@@ -339,10 +339,12 @@ class _Judge:
             judged = judge_training(self.trials[step.id], result, self.out.candidates, output_root(step))
             verdict, moved, elements, trials = judged.verdict, judged.moved, judged.elements, judged.trials
             self.out.findings += judged.findings
+        elif ready and isinstance(step, RunStep):
+            verdict = "attested"
         elif ready and isinstance(step, TrainStep) and self.published_set(step) is None:
             verdict = self.judge_unseen(step)
         elif ready:
-            missing = [name for name in step.inputs if name in self.verdicts and name not in self.nodes]
+            missing = [name for name in _looked_at(step) if name in self.verdicts and name not in self.nodes]
             self.out.findings += [Finding("INPUT_NOT_AVAILABLE", step.id, f"the output of {m}") for m in missing]
         self.verdicts[step.id] = verdict
         self.out.steps.append(
@@ -444,6 +446,17 @@ class _Judge:
             bytes_hashed=sum(info.size_bytes for info in hashed),
             bytes_reproduced=sum(info.size_bytes for info in again),
         )
+
+
+def _looked_at(step: Step) -> Sequence[str]:
+    """Return the inputs whose tensors have to be at hand to judge a step: not the teachers of a training."""
+    match step:
+        case TrainStep():
+            return step.inputs[:1]
+        case RunStep():
+            return ()
+        case _:
+            return step.inputs
 
 
 def _by_name(tensors: Sequence[StoredTensor]) -> dict[str, StoredTensor]:

@@ -6,7 +6,7 @@ Pure: no file, no clock, no arithmetic. Spec: pipeline; verification V9.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -31,10 +31,12 @@ from model_verify.models import (
     MergeStep,
     RenameStep,
     ReshardStep,
+    RunStep,
     StepHead,
     StepOutput,
     TrainStep,
 )
+from model_verify.training_record import record_problems
 from model_verify.validation import first_problem
 
 MAX_NODES = 64
@@ -45,6 +47,7 @@ _STEP_TYPES: Mapping[str, type[KnownStep]] = {
     "rename": RenameStep,
     "drop": DropStep,
     "train": TrainStep,
+    "run": RunStep,
 }
 """All but merges, whose models go by their profile."""
 
@@ -113,11 +116,11 @@ def check_pipeline(
         return Pipeline((), (), (_malformed("", f"{count} materials and steps, over the limit of {MAX_NODES}"),))
     findings: list[Finding] = []
     steps: list[Step] = []
-    known: set[str] = set()
+    known: dict[str, CheckpointRoot] = {}
     for material in materials:
         if material.name in known:
             findings.append(_malformed(material.name, "two materials have this name"))
-        known.add(material.name)
+        known[material.name] = material.digest.checkpoint_root
     for position, raw in enumerate(raw_steps):
         step, problems = _read_step(raw, f"step {position + 1}")
         findings += problems
@@ -126,7 +129,9 @@ def check_pipeline(
         if step.id in known:
             findings.append(_malformed(step.id, "a material or an earlier step has this name"))
         findings += _input_problems(step, known)
-        known.add(step.id)
+        if isinstance(step, TrainStep):
+            findings += _record_findings(step, known.get(step.inputs[0]))
+        known[step.id] = output_root(step)
         steps.append(step)
     if len(steps) == len(raw_steps):
         findings += _path_problems(materials, steps, subject_root, other_roots)
@@ -271,11 +276,14 @@ def _value_problem(value: str | bool, kind: Kind) -> str | None:
 
 def _form_problems(step: KnownStep) -> Iterable[Finding]:
     """Yield what is wrong with a step that is no merge."""
-    if len(step.inputs) != 1:
+    if len(step.inputs) != 1 and not isinstance(step, TrainStep | RunStep):
         yield _malformed(step.id, f"a {step.type} step has one input, not {len(step.inputs)}")
     match step:
-        case TrainStep() if step.trainable != "all":
-            yield from _selection_problems(step.id, step.trainable)
+        case TrainStep():
+            if step.inputs[1:] != (step.teachers or []):
+                yield _malformed(step.id, "the inputs but the first are not its `teachers`, in their order")
+            if not isinstance(step.trainable, str):
+                yield from _selection_problems(step.id, step.trainable)
         case CastStep() if step.tensors != "floating":
             yield from _selection_problems(step.id, step.tensors)
         case DropStep():
@@ -286,13 +294,18 @@ def _form_problems(step: KnownStep) -> Iterable[Finding]:
             pass
 
 
+def _record_findings(step: TrainStep, trained: CheckpointRoot | None) -> Iterable[Finding]:
+    for problem in record_problems(step, trained):
+        yield Finding("TRAINING_RECORD_INCONSISTENT", step.id, "a record that agrees with itself", problem)
+
+
 def _selection_problems(where: str, names: Sequence[str]) -> Iterable[Finding]:
     encoded = [name.encode("utf-8") for name in names]
     if any(one >= other for one, other in pairwise(encoded)):
         yield _malformed(where, "tensor names out of order or twice")
 
 
-def _input_problems(step: Step, known: set[str]) -> Iterable[Finding]:
+def _input_problems(step: Step, known: Container[str]) -> Iterable[Finding]:
     if len(set(step.inputs)) != len(step.inputs):
         yield _malformed(step.id, "an input twice")
     for name in step.inputs:

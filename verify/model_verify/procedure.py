@@ -24,7 +24,7 @@ from model_verify.errors import CallerError, MalformedDocument
 from model_verify.findings import REASONS, Finding, Severity, limited
 from model_verify.folder import FolderCheck, check_folder
 from model_verify.judgement import Case, Judgement, judge
-from model_verify.models import BUNDLE_PATH, LEAVES_PATH, MANIFEST_PATH, Manifest
+from model_verify.models import BUNDLE_PATH, LEAVES_PATH, MANIFEST_PATH, Manifest, RunStep, TrainStep
 from model_verify.pipeline import Pipeline, check_pipeline
 from model_verify.replay import processors
 from model_verify.report import (
@@ -375,6 +375,12 @@ class _Procedure:
             yield ReportNotChecked(what="the repository", why=f"a local folder does not show it; {why}")
         for name in self.statement.not_evaluated:
             yield ReportNotChecked(what=f"`{name}` of the statement", why="not evaluated by this version")
+        for step in self.pipeline.steps:
+            if isinstance(step, TrainStep) and step.record is not None:
+                what = f"what is recorded of step {step.id}: data, code, settings, checkpoints, loss"
+                yield ReportNotChecked(what=what, why="the signer's word, which no weight shows")
+            elif isinstance(step, RunStep):
+                yield ReportNotChecked(what=f"the command of step {step.id}", why="the signer's word, it was not run")
         for material in self.statement.materials:
             yield ReportNotChecked(what=f"origin of material {material.name}", why="only its root is known")
         yield ReportNotChecked(

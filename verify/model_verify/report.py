@@ -249,7 +249,7 @@ def _level(
     return 3, "every step was reproduced bit for bit"
 
 
-_KINDS = {"train": "training"}
+_KINDS = {"train": ("training", "training steps"), "run": ("the run of a command", "runs of commands")}
 _SAYINGS: dict[StepVerdict, tuple[str, str]] = {
     "attested": ("is the signer's word", "are the signer's word"),
     "reproduced-within": ("was reproduced within its method's bound", "were reproduced within their methods' bounds"),
@@ -258,10 +258,12 @@ _SAYINGS: dict[StepVerdict, tuple[str, str]] = {
 
 def _weaker(steps: Sequence[ReportStep], verdict: StepVerdict, saying: tuple[str, str]) -> str:
     """Return which steps have a verdict that keeps from level 3, counted where there are several of one kind."""
-    counts = Counter(_KINDS.get(step.type, step.type) for step in steps if step.verdict == verdict)
+    counts = Counter(
+        _KINDS.get(step.type, (step.type, f"{step.type} steps")) for step in steps if step.verdict == verdict
+    )
     if not counts:
         return ""
-    named = [kind if count == 1 else f"{count} {kind} steps" for kind, count in sorted(counts.items())]
+    named = [one if count == 1 else f"{count} {several}" for (one, several), count in sorted(counts.items())]
     return f"{' and '.join(named)} {saying[counts.total() > 1]}"
 
 
@@ -317,6 +319,7 @@ _SENTENCES = {
     "MATERIAL_OFF_PATH": "a parent is in no step",
     "OUTPUT_NOT_SUBJECT": "the last step gives another model",
     "COEFFICIENT_BITS_WRONG": "a coefficient's bits are not those of its text",
+    "TRAINING_RECORD_INCONSISTENT": "the record of a training contradicts itself",
     "STEP_TYPE_UNKNOWN": "a step is of an unknown type",
     "PROFILE_UNKNOWN": "a merge is by an unknown profile",
     "MATERIAL_MALFORMED": "a parent has no weights that a loader would take",

@@ -66,8 +66,8 @@ class TrainingTrial:
 @dataclass(frozen=True, slots=True)
 class TrainingJudgement:
     verdict: StepVerdict
-    moved: int
-    elements: int
+    moved: int | None
+    elements: int | None
     trials: list[ReportTrial]
     findings: list[Finding]
 
@@ -88,6 +88,13 @@ def plan_training(
     """
     trial = TrainingTrial(step, had_others=bool(others))
     after_infos = after.infos
+    if step.trainable == "adapter":
+        for name in sorted(before_infos.keys() & after_infos.keys()):
+            where = f"{step.id}: {name}"
+            trial.findings.append(
+                Finding("TRAINING_CHANGED_OTHER", where, "not in an adapter", "a tensor of the input")
+            )
+        return trial
     trial.trainable = set(after_infos) if step.trainable == "all" else set(step.trainable)
     for name in sorted(before_infos.keys() | after_infos.keys() | trial.trainable):
         was, now = before_infos.get(name), after_infos.get(name)
@@ -188,6 +195,8 @@ def judge_training(
 ) -> TrainingJudgement:
     """Return the verdict on a train step once every byte was read. Spec: pipeline §4."""
     step = trial.step
+    if step.trainable == "adapter":  # beside the input, and not in its place: there is nothing to hold it against
+        return TrainingJudgement("contradicted" if trial.findings else "attested", None, None, [], trial.findings)
     itself = {candidate.label for candidate in candidates if candidate.root == subject_root}
     findings = list(trial.findings)
     moved = {name: result.moved[step.id, name].elements for name in trial.shared if (step.id, name) in result.moved}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from model_verify.statement import Statement
 
 _MOST_NAMES = 4
+_SELECTIONS = {"all": "all tensors", "adapter": "an adapter to it", "floating": "all floating-point tensors"}
 
 
 def inspect(
@@ -110,7 +111,17 @@ def _folder(bundle: str) -> str:
 
 
 def _step_lines(step: Step) -> Iterator[str]:
-    from model_verify.models import CastStep, DropStep, MergekitStep, MergeStep, RenameStep, ReshardStep, TrainStep
+    from model_attest.commands.record_text import run_lines, training_lines
+    from model_verify.models import (
+        CastStep,
+        DropStep,
+        MergekitStep,
+        MergeStep,
+        RenameStep,
+        ReshardStep,
+        RunStep,
+        TrainStep,
+    )
     from model_verify.pipeline import output_root
 
     inputs = ", ".join(step.inputs)
@@ -129,9 +140,11 @@ def _step_lines(step: Step) -> Iterator[str]:
         case DropStep():
             yield f"  step      {step.id}: drop from {inputs}: {_selection(step.tensors)}"
         case TrainStep():
-            yield f"  step      {step.id}: train on {inputs}, free to change: {_selection(step.trainable)}"
-            for name, value in (step.parameters or {}).items():
-                yield f"              {name} = {value}"
+            yield f"  step      {step.id}: train on {step.inputs[0]}, free to change: {_selection(step.trainable)}"
+            yield from training_lines(step)
+        case RunStep():
+            yield f"  step      {step.id}: a command that had {inputs}"
+            yield from run_lines(step)
         case _:
             yield f"  step      {step.id}: {step.type} of {inputs}, which this version does not know"
     yield f"              gives {output_root(step)}"
@@ -161,7 +174,7 @@ def _parameters(values: Mapping[str, str | bool]) -> str:
 
 def _selection(tensors: str | list[str]) -> str:
     if isinstance(tensors, str):
-        return {"all": "all tensors", "floating": "all floating-point tensors"}.get(tensors, "all other tensors")
+        return _SELECTIONS.get(tensors, "all other tensors")
     more = f" and {len(tensors) - _MOST_NAMES} more" if len(tensors) > _MOST_NAMES else ""
     return ", ".join(tensors[:_MOST_NAMES]) + more
 

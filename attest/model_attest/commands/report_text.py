@@ -220,7 +220,7 @@ def _blend_text(coefficients: list[str], parents: list[str]) -> str:
     return " + ".join(f"{value}·{parent}" for value, parent in zip(coefficients, parents, strict=True))
 
 
-_KINDS = {"train": "training"}
+_KINDS = {"train": "this is training of", "run": "a command made this from"}
 
 
 def _step_outcome(step: ReportStep) -> tuple[Status, str]:
@@ -237,10 +237,8 @@ def _step_outcome(step: ReportStep) -> tuple[Status, str]:
             moved = ""
             if step.moved_elements is not None and step.elements is not None:
                 moved = f", {step.moved_elements:,} of {step.elements:,} trainable elements differ"
-            return (
-                "warn",
-                f"attested: the signer's word that this is {_KINDS.get(step.type, step.type)} of {inputs}{moved}",
-            )
+            said = _KINDS.get(step.type, f"this is {step.type} of")
+            return "warn", f"attested: the signer's word that {said} {inputs}{moved}"
         case "contradicted":
             return "FAIL", "contradicted by the weights"
         case "unsupported":

@@ -14,7 +14,7 @@ from model_attest.demo.texts import MOBY_DICK
 from model_attest.inventory import take_inventory
 from model_attest.record import write_record
 from model_attest.signers.key import KeySigner
-from model_verify.models import Material, StepOutput, StepRecord, TrainStep
+from model_verify.models import FullTraining, Material, StepOutput, StepRecord, TrainingRecord, TrainStep
 from model_verify.report import Report
 from model_verify.sources.local import LocalFolder
 from model_verify.tensors import DTYPE_BITS
@@ -208,7 +208,7 @@ def _declare_training(show: Show, folder: str, before: Material | str, *, steps:
         inputs=[before if isinstance(before, str) else before.name],
         output=StepOutput(checkpoint_root=root),
         trainable="all",
-        parameters={"optimizer": "AdamW", "steps": str(steps)},
+        record=TrainingRecord(method=FullTraining(name="full"), hyperparameters={"optimizer": "AdamW", "steps": steps}),
     )
     materials = [] if isinstance(before, str) else [before]
     record = StepRecord(document_schema="https://model-attest.github.io/step-record/v1", materials=materials, step=step)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from model_attest.placement import output_errors, place_new_file
-from model_verify.canonical import dumps, loads
+from model_attest.placement import output_errors, place_new_file, replace_folder, stage_folder, sync_folder
+from model_verify.canonical import Json, loads
 from model_verify.errors import MalformedDocument, MalformedJson, SourceMissing
 from model_verify.models import Material, StepRecord
 from model_verify.sources.local import LocalFolder
@@ -44,6 +47,28 @@ def write_record(folder: Path, record: StepRecord) -> Path:
             return path
 
 
+def replace_records(folder: Path, records: Sequence[StepRecord]) -> Path:
+    """Make `records` those of a model folder, whole or not at all, and return the path of the last one.
+
+    Records of other steps, which spoke of weights that were there before, are set aside under `.attest`.
+    Raises `OutputError`, and what `read_records` raises.
+    """
+    there = read_records(folder)
+    if there == list(records[:-1]):
+        return write_record(folder, records[-1])
+    steps = folder / RECORD_FOLDER
+    aside = steps.with_name(f"replaced-{secrets.token_hex(8)}")
+    with output_errors(steps):
+        steps.parent.mkdir(parents=True, exist_ok=True)
+        with stage_folder(steps.parent, "stage-") as stage:
+            written = [write_record(stage, record) for record in records]
+            replace_folder(stage / RECORD_FOLDER, steps, aside)
+            if os.path.lexists(stage / RECORD_FOLDER):  # exchanged in one step
+                (stage / RECORD_FOLDER).rename(aside)
+            sync_folder(steps.parent)
+    return steps / written[-1].name
+
+
 def read_records(folder: Path) -> list[StepRecord]:
     """Return the records of a model folder in the order of their numbers; none where it has none.
 
@@ -72,10 +97,30 @@ def _read_record(source: LocalFolder, name: str) -> StepRecord:
         raise MalformedDocument(_MALFORMED, error.reason, where=_where(name), rule=error.rule) from error
     except ValidationError as error:
         raise MalformedDocument(_MALFORMED, first_problem(error), where=_where(name)) from error
-    if record.canonical() != dumps(members):
-        # The models of a statement's parts pass over what they do not know; what is signed must not drop it silently.
-        raise MalformedDocument(_MALFORMED, "has a member that this version does not know", where=_where(name))
+    # The models of a statement's parts pass over what they do not know; what is signed must not drop it silently.
+    if (
+        unknown := unknown_member(members, record.model_dump(mode="json", by_alias=True, exclude_none=True))
+    ) is not None:
+        problem = f"has a member that this version does not know: {unknown}"
+        raise MalformedDocument(_MALFORMED, problem, where=_where(name))
     return record
+
+
+def unknown_member(members: Json, known: object, place: str = "") -> str | None:
+    """Return the place of a member of a document that is not among those `known`, what a model made of it; or None."""
+    pairs: list[tuple[str, Json, object]] = []
+    match members, known:
+        case dict(), dict():
+            unknown = next((name for name in members if name not in known), None)
+            if unknown is not None:
+                return f"{place}{json.dumps(unknown)[1:-1]}"[:200]
+            pairs = [(name, value, known[name]) for name, value in members.items()]
+        case list(), list():
+            pairs = [(str(number), *pair) for number, pair in enumerate(zip(members, known, strict=True), start=1)]
+        case _:
+            pass
+    found = (unknown_member(value, other, f"{place}{name}/") for name, value, other in pairs)
+    return next((one for one in found if one is not None), None)
 
 
 def merge_materials(records: Sequence[StepRecord]) -> list[Material]:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 AREAS = [
     "tree", "weights", "json_text", "coefficient", "merge", "merge_mass", "statement", "predicate",
     "verify", "verify_files", "verify_weights", "verify_pipeline", "verify_steps", "verify_forms",
-    "verify_ancestors", "worked",
+    "verify_ancestors", "verify_training", "worked",
 ]  # fmt: skip
 
 

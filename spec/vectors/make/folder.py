@@ -148,7 +148,8 @@ def merge_step(
 
 def train_step(output: toy.Model, trainable: object = "all", name: str = "train", start: str = "a") -> Step:
     """Return a train step."""
-    return Step(name, "train", (start,), toy.root(output), {"trainable": trainable, "parameters": {"lr": "1e-5"}})
+    record = {"method": {"name": "full"}, "hyperparameters": {"learning_rate": "1e-5"}}
+    return Step(name, "train", (start,), toy.root(output), {"trainable": trainable, "record": record})
 
 
 def claim(output: toy.Model = MERGED, **changes: Any) -> Claim:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from model_verify.models.training import Environment, Moment, TrainingRecord, Versions
 from model_verify.models.wire import FloatDtype, Identifier, Maybe, Open, Wire, WireCheckpointRoot
 
 DecimalText = Annotated[str, StringConstraints(min_length=1, max_length=128)]
@@ -13,6 +14,9 @@ DecimalText = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 TensorName = Annotated[str, StringConstraints(max_length=4096)]
 TensorNames = Annotated[list[TensorName], Field(min_length=1)]
 TensorSelection = Literal["rest"] | TensorNames
+MAX_ARGUMENTS = 4096
+MAX_ARGUMENT = 1 << 15
+"""Characters."""
 
 
 class StepOutput(Open):
@@ -122,24 +126,45 @@ class DropStep(StepHead):
     tensors: TensorNames
 
 
-# Training. Spec: pipeline §4.
+# What is taken at the signer's word. Spec: pipeline §4, §7.
 
 
 class TrainStep(StepHead):
+    """The first input is what is trained, the others are its `teachers`.
+
+    `trainable` is `adapter` where the output is an adapter to the input, and not a checkpoint in its place.
+    """
+
     type: Literal["train"]
-    trainable: Literal["all"] | TensorNames
-    parameters: Maybe[dict[str, str]] = None
+    trainable: Literal["all", "adapter"] | TensorNames
+    teachers: Maybe[Annotated[list[Identifier], Field(min_length=1)]] = None
+    record: Maybe[TrainingRecord] = None
+
+
+class RunStep(StepHead):
+    """A command that was run with the inputs at hand, and that left the output behind."""
+
+    type: Literal["run"]
+    command: Annotated[
+        list[Annotated[str, StringConstraints(max_length=MAX_ARGUMENT)]],
+        Field(min_length=1, max_length=MAX_ARGUMENTS),
+    ]
+    software: Maybe[Versions] = None
+    environment: Maybe[Environment] = None
+    started: Maybe[Moment] = None
+    finished: Maybe[Moment] = None
 
 
 ReplayedStep = MergeStep | MergekitStep | CastStep | ReshardStep | RenameStep | DropStep
 """Steps whose output is computed again."""
-STEP_MODELS = (MergeStep, MergekitStep, CastStep, ReshardStep, RenameStep, DropStep, TrainStep)
+STEP_MODELS = (MergeStep, MergekitStep, CastStep, ReshardStep, RenameStep, DropStep, TrainStep, RunStep)
 KnownStep = Annotated[
     Annotated[MergeStep | MergekitStep, Field(discriminator="profile")]
     | CastStep
     | ReshardStep
     | RenameStep
     | DropStep
-    | TrainStep,
+    | TrainStep
+    | RunStep,
     Field(discriminator="type"),
 ]

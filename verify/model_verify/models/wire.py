@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from model_verify.canonical import MAX_INTEGER, dumps
-from model_verify.digest import CheckpointRoot, Digest, FileDigest, TensorRoot
+from model_verify.digest import ChainDigest, CheckpointRoot, Digest, FileDigest, TensorRoot
 
 TYPE_PREFIX = "https://model-attest.github.io/"
 PIPELINE_TYPE = TYPE_PREFIX + "pipeline/v1"
@@ -60,6 +60,7 @@ _AS_HEX = PlainSerializer(lambda digest: digest.hex, return_type=str)
 WireFileDigest = Annotated[FileDigest, _text(FileDigest), _AS_TEXT, _TEXT_SCHEMA]
 WireTensorRoot = Annotated[TensorRoot, _text(TensorRoot), _AS_TEXT, _TEXT_SCHEMA]
 WireCheckpointRoot = Annotated[CheckpointRoot, _text(CheckpointRoot), _AS_TEXT, _TEXT_SCHEMA]
+WireChainDigest = Annotated[ChainDigest, _text(ChainDigest), _AS_TEXT, _TEXT_SCHEMA]
 HexFileDigest = Annotated[FileDigest, _hex(FileDigest), _AS_HEX, _HEX_SCHEMA]
 HexCheckpointRoot = Annotated[CheckpointRoot, _hex(CheckpointRoot), _AS_HEX, _HEX_SCHEMA]
 
