@@ -12,33 +12,31 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_attest.hashing import Progress
+from model_attest.parents import ParentModel, open_parents, read_parents
 from model_attest.placement import output_errors, stage_folder, sync_folder, sync_tree
-from model_attest.recipes.recipe import Parent, Recipe
+from model_attest.recipes.recipe import Recipe
 from model_attest.record import write_record
-from model_attest.resolution import ResolvedMerge, resolve
+from model_attest.resolution import ResolvedMerge, check_vocabularies, resolve
 from model_attest.shards import ShardPlan, ShardWriter, open_shards, plan_shards
 from model_verify import files
 from model_verify.digest import CheckpointRoot
 from model_verify.errors import (
-    AmbiguousWeights,
     CallerError,
     MalformedInput,
-    MalformedWeights,
     OutputError,
     RecipeInvalid,
     SourceUnreadable,
 )
-from model_verify.models import ATTESTATION_FOLDER, Material, MaterialDigest, MergeStep, StepRecord
-from model_verify.sources.local import LocalFolder
+from model_verify.merge.kernel import Standing
+from model_verify.merge.methods.table import METHODS
+from model_verify.models import ATTESTATION_FOLDER, Material, MergekitStep, MergeStep, StepRecord
 from model_verify.sources.source import Entry, EntryKind
-from model_verify.tensors import TensorInfo
-from model_verify.weight_sets import FolderWeights, read_weight_sets
 
 if TYPE_CHECKING:
     from model_verify.merge.backend import Backend
@@ -55,7 +53,7 @@ class MergeResult:
 
     out: Path
     checkpoint_root: CheckpointRoot
-    step: MergeStep
+    step: MergeStep | MergekitStep
     materials: tuple[Material, ...]
     blended_tensors: int
     copied_tensors: int
@@ -68,23 +66,6 @@ class MergeResult:
     """Parents whose removal would change no bit: a verifier reports PARENT_NO_EFFECT and stays below level 2."""
     record_path: Path
     backend: str
-
-
-@dataclass(frozen=True, slots=True)
-class _ParentModel:
-    """A parent with its weights' layout."""
-
-    parent: Parent
-    source: LocalFolder
-    weights: FolderWeights
-
-    @property
-    def node(self) -> str:
-        return f"parent {self.parent.id}"
-
-    @property
-    def infos(self) -> dict[str, TensorInfo]:
-        return {stored.info.name: stored.info for stored in self.weights.require().tensors}
 
 
 def run_merge(
@@ -106,8 +87,12 @@ def run_merge(
     that cannot be read; `OperationRefused` for weights that are not finite; `BackendUnavailable`; `OutputError`.
     """
     target = _free_target(out, recipe)
-    parents = [_read_parent(parent) for parent in recipe.parents]
-    merge = resolve(recipe, [parent.infos for parent in parents])
+    _check_computable(recipe)
+    parents = read_parents(recipe)
+    models = [parent.model for parent in parents]
+    check_vocabularies(recipe, models, [parent.source for parent in parents])
+    assert recipe.profile is not None
+    merge = resolve(recipe, recipe.profile, models)
     others = _other_files(recipe, parents)
     plan = plan_shards(merge.bound.outputs.values(), max_shard_bytes=max_shard_bytes)
     backend = _select_backend(device)
@@ -116,7 +101,7 @@ def run_merge(
             result = _compute(merge, parents, writer, backend, threads, progress)
         _copy_files(recipe, parents, others, stage)
         step = merge.finished(result.checkpoint_root(merge.step.id))
-        materials = [_material(parent, result) for parent in parents]
+        materials = [parent.material(result) for parent in parents]
         record = StepRecord(
             document_schema="https://model-attest.github.io/step-record/v1", materials=materials, step=step
         )
@@ -127,10 +112,23 @@ def run_merge(
     return _result(out, merge, step, materials, plan, others, result, record_path.relative_to(stage), backend.name)
 
 
-def total_bytes(recipe: Recipe) -> int:
-    """Return about how many bytes a merge will read, for whoever shows progress."""
-    weights = [read_weight_sets(LocalFolder(parent.folder)).require() for parent in recipe.parents]
-    return sum(stored.info.size_bytes for weight_set in weights for stored in weight_set.tensors)
+def _check_computable(recipe: Recipe) -> None:
+    """Raise `RecipeInvalid` where nobody could compute the result again, or the recipe asks for more than weights."""
+    method = METHODS.get(recipe.method)
+    if method is None:
+        raise RecipeInvalid(f"{recipe.path}: {recipe.method} is not computed by this version")
+    if method.best is Standing.EXAMINED:
+        raise RecipeInvalid(
+            f"{recipe.path}: {recipe.method} draws random numbers, so that nobody could check the result",
+            hint="run mergekit, and `attest record mergekit` says what can be seen of it",
+        )
+    for parent in recipe.parents:
+        if parent.adapter is not None:
+            hint = "merge the adapter into its model first"
+            raise RecipeInvalid(f"{recipe.path}: `{parent.reference}`: adapters are not merged here", hint=hint)
+    if recipe.chat_template:
+        hint = "the tokenizer's files are copied from the model that `attest: copy_from` names"
+        raise RecipeInvalid(f"{recipe.path}: `chat_template` is not supported", hint=hint)
 
 
 def _free_target(out: Path, recipe: Recipe) -> Path:
@@ -145,17 +143,6 @@ def _free_target(out: Path, recipe: Recipe) -> Path:
     return target
 
 
-def _read_parent(parent: Parent) -> _ParentModel:
-    source = LocalFolder(parent.folder)
-    try:
-        weights = read_weight_sets(source)
-        weights.require()
-    except (AmbiguousWeights, MalformedWeights) as error:
-        where = f"parent {parent.id}: {error.where}".removesuffix(": ")
-        raise type(error)(error.reason, where=where, rule=error.rule) from error
-    return _ParentModel(parent, source, weights)
-
-
 def _select_backend(device: str) -> Backend:
     from model_verify.merge.selection import select_backend
 
@@ -164,36 +151,24 @@ def _select_backend(device: str) -> Backend:
 
 def _compute(
     merge: ResolvedMerge,
-    parents: Sequence[_ParentModel],
+    parents: Sequence[ParentModel],
     writer: ShardWriter,
     backend: Backend,
     threads: int | None,
     progress: Progress | None,
 ) -> ReplayResult:
     """Run the engine over the open parents; on return, none of them has changed meanwhile."""
-    from model_verify.checkpoints import JobBoard, open_checkpoint
+    from model_verify.checkpoints import JobBoard
     from model_verify.replay import run
 
     board = JobBoard()
     with contextlib.ExitStack() as stack:
-        inputs: list[tuple[str, Mapping[str, TensorInfo]]] = []
-        for parent in parents:
-            tensors = {stored.info.name: stored for stored in parent.weights.require().tensors}
-            checkpoint = open_checkpoint(parent.node, parent.source, tensors, parent.weights.files, stack)
-            board.add_checkpoint(checkpoint)
-            inputs.append((checkpoint.node, checkpoint.infos))
+        inputs = open_parents(parents, board, stack)
         board.add_step(merge.step.id, merge.bound, inputs, sink=writer.write)
         return run(board.jobs(), backend=backend, threads=threads, progress=progress)
 
 
-def _material(parent: _ParentModel, result: ReplayResult) -> Material:
-    source = parent.source
-    uri = f"{source.repository}@{source.commit}" if source.repository and source.commit else None
-    digest = MaterialDigest(checkpoint_root=result.checkpoint_root(parent.node))
-    return Material(name=parent.parent.id, digest=digest, uri=uri)
-
-
-def _other_files(recipe: Recipe, parents: Sequence[_ParentModel]) -> list[str]:
+def _other_files(recipe: Recipe, parents: Sequence[ParentModel]) -> list[str]:
     """Return the paths that go from the parent in `copy_from` to the output: all but weights and attestations."""
     if recipe.copy_from is None:
         for parent in parents:
@@ -225,7 +200,7 @@ def _is_other_file(entry: Entry) -> bool:
     )
 
 
-def _copy_files(recipe: Recipe, parents: Sequence[_ParentModel], paths: Sequence[str], stage: Path) -> None:
+def _copy_files(recipe: Recipe, parents: Sequence[ParentModel], paths: Sequence[str], stage: Path) -> None:
     if recipe.copy_from is None:
         return
     source = next(parent.source for parent in parents if parent.parent.id == recipe.copy_from)
@@ -241,7 +216,7 @@ def _copy_files(recipe: Recipe, parents: Sequence[_ParentModel], paths: Sequence
 def _result(
     out: Path,
     merge: ResolvedMerge,
-    step: MergeStep,
+    step: MergeStep | MergekitStep,
     materials: Sequence[Material],
     plan: ShardPlan,
     copied_files: Sequence[str],

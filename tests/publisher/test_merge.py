@@ -16,7 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from model_attest import merge as merging
-from model_attest.merge import MergeResult, run_merge, total_bytes
+from model_attest.merge import MergeResult, run_merge
+from model_attest.parents import total_bytes
 from model_attest.recipes import read_recipe
 from model_attest.sign import sign_folder
 from model_attest.signers.key import KeySigner

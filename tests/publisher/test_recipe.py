@@ -1,4 +1,4 @@
-"""The mergekit subset: what it means, and that nothing in it is passed over."""
+"""Recipes of `linear/f64-v1`: what they mean, and that nothing in them is passed over."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import yaml
 
 from model_attest.recipes import Recipe, read_recipe
 from model_attest.recipes.recipe import identifiers
+from model_attest.recipes.settings import Setpoint, look_up
 from model_verify.errors import RecipeInvalid, SourceError, SourceMissing
 
 GOOD = """\
@@ -36,9 +37,13 @@ def read(folder: Path, text: str | bytes) -> Recipe:
     return read_recipe(path)
 
 
-def weights(recipe: Recipe, tensor: str) -> list[str | None]:
-    found = [recipe.weight_of(parent, tensor) for parent in recipe.parents]
-    return [weight and weight.decimal for weight in found]
+def weights(recipe: Recipe, tensor: str) -> list[Setpoint | None]:
+    (part,) = recipe.slices
+    return [look_up("weight", recipe.scopes(part, given), tensor, 0) for given in part.contributions]
+
+
+def normalize(recipe: Recipe) -> Setpoint | None:
+    return look_up("normalize", [recipe.settings], "x", 0)
 
 
 def test_a_recipe_is_read_as_it_is_written(tmp_path: Path) -> None:
@@ -48,7 +53,7 @@ def test_a_recipe_is_read_as_it_is_written(tmp_path: Path) -> None:
         ("b", tmp_path / "sub" / "b"),
     ]
     assert weights(recipe, "x") == ["0.60", "4e-1"]
-    assert (recipe.normalize, recipe.out_dtype, recipe.copy_from, recipe.copy_tensors) == (False, None, None, ())
+    assert (normalize(recipe), recipe.out_dtype, recipe.copy_from, recipe.copy_tensors) == (False, None, None, ())
     assert recipe.profile == "linear/f64-v1"
 
 
@@ -133,7 +138,7 @@ def test_the_first_condition_that_fits_wins_and_none_falls_through(
 ) -> None:
     recipe = read(tmp_path, CONDITIONS)
     assert weights(recipe, tensor) == expected
-    assert (recipe.normalize, recipe.out_dtype, recipe.copy_from) == (True, "BF16", "b")
+    assert (normalize(recipe), recipe.out_dtype, recipe.copy_from) == (True, "BF16", "b")
     assert recipe.copy_tensors == ("ids", "1")
 
 
@@ -175,14 +180,14 @@ def test_every_other_key_is_refused_by_name(
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("linear", "ties", "line 1: merge_method `ties` is not supported"),
+        ("linear", "tie", "line 1: merge_method `tie` is not supported"),
         ("linear", "[linear]", "line 1: merge_method is not text"),
         ("merge_method: linear\n", "", "line 1: the recipe has no `merge_method`"),
         ("0.60", "[0.6, 0.4]", "line 4: gradients"),
         ("0.60", "[{value: [0.6, 0.4]}]", "line 4: gradients"),
         ("0.60", "[]", "line 4: `weight` is an empty list"),
-        ("0.60", "{value: 1}", "line 4: `weight` is neither"),
-        ("0.60", "[{filter: x}]", "line 4: the conditional weight has no `value`"),
+        ("0.60", "{filter: x}", "line 4: the condition of `weight` has no `value`"),
+        ("0.60", "[{filter: x}]", "line 4: the condition of `weight` has no `value`"),
         ("0.60", "[{filter: 1, value: 1}]", "line 4: filter is not text"),
         ("0.60", "[{filter: x, value: 1, scale: 2}]", "line 4: `scale` has no meaning"),
         ("weight: 0.60", "density: 0.5", "line 4: `density` has no meaning"),
@@ -275,7 +280,7 @@ def test_another_parser_reads_the_same_numbers(tmp_path: Path) -> None:
     """mergekit reads its recipes with PyYAML's safe loader: where both take a number, they take the same one."""
     document = yaml.safe_load(CONDITIONS)
     assert document["parameters"]["weight"][0] == {"filter": "norm", "value": 0.6}
-    assert [float(w or "") for w in weights(read(tmp_path, CONDITIONS), "embed")] == [0.1, 0.7]
+    assert [float(w or 0) for w in weights(read(tmp_path, CONDITIONS), "embed")] == [0.1, 0.7]
 
 
 def test_identifiers_are_made_of_allowed_characters_and_distinct() -> None:

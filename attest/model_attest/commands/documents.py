@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from model_verify.models import KnownStep, Material, MergeStep, Wire, WireCheckpointRoot, WireFileDigest, WireTensorRoot
+from model_verify.models import (
+    KnownStep,
+    Material,
+    MergekitStep,
+    MergeStep,
+    Wire,
+    WireCheckpointRoot,
+    WireFileDigest,
+    WireTensorRoot,
+)
 
 
 class HashedTensor(Wire):
@@ -38,7 +47,7 @@ class MergeAnswer(Wire):
     out: str
     checkpoint_root: WireCheckpointRoot
     materials: list[Material]
-    step: MergeStep
+    step: MergeStep | MergekitStep
     blended_tensors: int
     copied_tensors: int
     weight_files: list[str]

@@ -40,7 +40,8 @@ def merge(
       attest merge recipe.yaml ./merged
     """
     from model_attest.commands.documents import MergeAnswer, members
-    from model_attest.merge import run_merge, total_bytes
+    from model_attest.merge import run_merge
+    from model_attest.parents import total_bytes
     from model_attest.recipes.mergekit import read_recipe
 
     shard_bytes = size_bytes(max_shard_size)

@@ -1,56 +1,75 @@
-"""Read the subset of mergekit's YAML that is a linear merge, and an `attest:` block.
+"""Read mergekit's YAML, as people write it, and an `attest:` block.
 
-    merge_method: linear
+    merge_method: ties
+    base_model: ../base-7b                  # relative to this file, or ORG/NAME in the Hub cache
     models:
-      - model: ../lab-a-7b                  # relative to this file, or ORG/NAME in the Hub cache
+      - model: ../lab-a-7b
         parameters:
-          weight:
-            - {filter: embed_tokens, value: 1}
+          weight: [0, 0.5, 1]               # a gradient over the layers
+          density:
+            - {filter: mlp, value: 0.4}
             - value: 0.6
       - model: ../lab-b-7b
-        parameters: {weight: 0.4}
-    parameters: {normalize: false}          # always written: mergekit takes true where it is left out
-    out_dtype: bfloat16
-    attest: {copy_from: lab-a-7b, copy_tensors: [model.rotary.inv_freq]}
+        parameters: {weight: 0.4, density: 0.5}
+    dtype: bfloat16
+    attest: {profile: mergekit-0.1.5/fma, copy_from: base-7b, copy_tensors: [model.rotary.inv_freq]}
 
-Nothing is passed over: a key that has no effect here is refused by name, with its line.
+`slices` with `sources` and `layer_range`, and `modules` with the one module `default`, are read too. Nothing is passed
+over: a key that has no effect here is refused by name, with its line.
+
+A linear merge of profile `linear/f64-v1` is written in a subset: whole models, numbers without gradients, no `dtype`,
+and `normalize` always there, because mergekit takes true where it is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from model_attest.recipes.hub_cache import cached_snapshot
-from model_attest.recipes.recipe import Parent, Recipe, Rule, Rules, identifiers
-from model_attest.recipes.strict_yaml import MAX_YAML_BYTES, Items, Members, Scalar, Value, load, refuse
+from model_attest.recipes.members import boolean, items, mapping, refuse_others, required, text
+from model_attest.recipes.methods import METHODS, Method
+from model_attest.recipes.parameters import ParameterReader
+from model_attest.recipes.recipe import Contribution, Parent, Recipe, Slice
+from model_attest.recipes.references import ModelFinder
+from model_attest.recipes.settings import Settings
+from model_attest.recipes.strict_yaml import MAX_YAML_BYTES, Members, Scalar, Value, load, refuse
 from model_verify.errors import RecipeInvalid, SourceError, SourceMissing
-from model_verify.merge.coefficient import Weight, parse_weight
 from model_verify.merge.methods.linear_f64 import LINEAR_F64_V1
+from model_verify.merge.methods.table import PROFILES, Base
 from model_verify.models import FloatDtype
 from model_verify.sources.local import LocalFolder
 from model_verify.sources.source import read_whole
 
+DEFAULT_PROFILE = "mergekit-0.1.5/fma"
 _DTYPES: Mapping[str, FloatDtype] = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
-_BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_NULLS = frozenset({"null", "Null", "NULL", "~", ""})
+_OUTPUTS = ("models", "slices", "modules")
+_KEYS = (
+    *_OUTPUTS,
+    *("merge_method", "base_model", "parameters", "dtype", "out_dtype", "attest"),
+    *("tokenizer_source", "tokenizer", "chat_template"),
+)
 
 _TOKENIZER_HINT = "the tokenizer's files are copied from the model that `attest: copy_from` names"
-_UNSUPPORTED = {
-    "slices": "list whole models under `models`",
-    "modules": "list whole models under `models`",
+_WHOLE_MODELS = "list whole models under `models`, or name a mergekit profile: `attest: {profile: …}`"
+_BEYOND_LINEAR_F64 = {
+    "slices": _WHOLE_MODELS,
+    "modules": _WHOLE_MODELS,
     "base_model": "a linear merge has no base: list it under `models` with its weight",
     "tokenizer_source": _TOKENIZER_HINT,
     "tokenizer": _TOKENIZER_HINT,
     "chat_template": _TOKENIZER_HINT,
     "dtype": "linear/f64-v1 computes in float64; `out_dtype` is the dtype of the result",
-    "name": "`attest sign --name` gives the name",
 }
-"""What mergekit knows and this reader does not, and what to do instead."""
+"""What mergekit knows and `linear/f64-v1` does not, and what to do instead."""
+_NORMALIZE_HINT = "write `parameters: {normalize: false}`, or true: mergekit takes true where it is left out"
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_recipe(path: Path, *, given: Mapping[str, Path] | None = None, made_by_mergekit: bool = False) -> Recipe:
     """Return the recipe in the file at `path`; relative model paths start at its folder.
+
+    `given` are folders of models by their names in the recipe. Without a profile in the `attest:` block, a linear merge
+    is `linear/f64-v1` and every other one `DEFAULT_PROFILE`; where mergekit itself has run it, it is left open.
 
     Raises `RecipeInvalid`, naming the file and the line, for whatever is not exactly understood, and `SourceError`.
     """
@@ -62,212 +81,243 @@ def read_recipe(path: Path) -> Recipe:
     except SourceError as error:
         raise type(error)(f"{path.parent}: {error.message}", hint=error.hint) from error
     try:
-        return _recipe(path, load(data))
+        return _recipe(path, mapping(load(data), "the recipe"), given or {}, made_by_mergekit)
     except RecipeInvalid as error:
         raise RecipeInvalid(f"{path}: {error.message}", hint=error.hint) from error
 
 
-def _recipe(path: Path, document: Value) -> Recipe:
-    top = _members(document, "the recipe")
-    _refuse_others(top, ("merge_method", "models", "parameters", "out_dtype", "attest"), "in a recipe")
-    method = _text(_required(top, "merge_method", "the recipe"), "merge_method")
-    if method != "linear":
-        refuse(top.lines["merge_method"], f"merge_method `{method[:100]}` is not supported", hint="`linear` is, so far")
-    rules, normalize = _shared_parameters(top)
-    parents = _parents(_required(top, "models", "the recipe"), path.parent)
-    profile, copy_from, copy_tensors = _attest_block(top, parents)
+def _recipe(path: Path, top: Members, given: Mapping[str, Path], made_by_mergekit: bool) -> Recipe:
+    if "name" in top.values:
+        refuse(top.lines["name"], "`name` is not supported", hint="`attest sign --name` gives the name")
+    refuse_others(top, _KEYS, "in a recipe")
+    name = text(required(top, "merge_method", "the recipe"), "merge_method")
+    if name not in METHODS:
+        known = ", ".join(f"`{known}`" for known in METHODS)
+        refuse(top.lines["merge_method"], f"merge_method `{name[:100]}` is not supported", hint=f"these are: {known}")
+    profile = _profile(top, name, made_by_mergekit)
+    notes: list[str] = []
+    finder = ModelFinder(path.parent, given, adapters_allowed=profile != LINEAR_F64_V1)
+    reader = _SliceReader(ParameterReader(name, METHODS[name], profile == LINEAR_F64_V1, notes), finder)
+    if profile == LINEAR_F64_V1:
+        _refuse_beyond_linear_f64(top)
+    settings = reader.parameters.read(top)
+    slices, module = reader.read(top)
+    if profile == LINEAR_F64_V1 and len(slices[0].contributions) < 2:
+        refuse(top.values["models"].line, "a merge has at least two models")
+    parents = finder.parents()
+    copy_from, copy_tensors = _copies(top, parents)
     return Recipe(
         path=path,
+        method=name,
         profile=profile,
         parents=parents,
-        rules=rules,
-        normalize=normalize,
-        out_dtype=_out_dtype(top),
+        slices=slices,
+        module=module,
+        settings=settings,
+        dtype=_dtype(top, "dtype"),
+        out_dtype=_dtype(top, "out_dtype"),
         copy_from=copy_from,
         copy_tensors=copy_tensors,
+        tokenizer=_tokenizer(top),
+        chat_template="chat_template" in top.values,
+        notes=tuple(notes),
     )
 
 
-def _shared_parameters(top: Members) -> tuple[Rules, bool]:
-    hint = "write `parameters: {normalize: false}`, or true: mergekit takes true where it is left out"
-    if "parameters" not in top.values:
-        refuse(top.line, "`normalize` is not written", hint=hint)
-    parameters = _members(top.values["parameters"], "parameters")
-    _refuse_others(parameters, ("weight", "normalize"), "in the parameters of a linear merge")
-    if "normalize" not in parameters.values:
-        refuse(parameters.line, "`normalize` is not written", hint=hint)
-    normalize = parameters.values["normalize"]
-    if not isinstance(normalize, Scalar) or normalize.is_quoted or normalize.text not in _BOOLEANS:
-        refuse(normalize.line, "`normalize` is neither true nor false")
-    rules = _rules(parameters.values["weight"]) if "weight" in parameters.values else ()
-    return rules, _BOOLEANS[normalize.text]
-
-
-def _parents(value: Value, recipe_folder: Path) -> tuple[Parent, ...]:
-    if not isinstance(value, Items):
-        refuse(value.line, "`models` is not a list")
-    if len(value.values) < 2:
-        refuse(value.line, "a merge has at least two models")
-    found: list[tuple[str, Path, Rules]] = []
-    names: list[str] = []
-    lines: dict[Path, int] = {}
-    for item in value.values:
-        entry = _members(item, "a model")
-        _refuse_others(entry, ("model", "parameters"), "of a model")
-        reference = _text(_required(entry, "model", "the entry"), "model")
-        folder = _find_model(reference, recipe_folder, entry.lines["model"])
-        if folder.root in lines:
-            refuse(entry.line, f"`{reference}` is the model of line {lines[folder.root]} again")
-        lines[folder.root] = entry.line
-        found.append((reference, folder.root, _own_rules(entry)))
-        names.append(_model_name(reference, folder))
-    return tuple(
-        Parent(parent_id, reference, root, rules)
-        for parent_id, (reference, root, rules) in zip(identifiers(names), found, strict=True)
-    )
-
-
-def _own_rules(entry: Members) -> Rules:
-    if "parameters" not in entry.values:
-        return ()
-    parameters = _members(entry.values["parameters"], "parameters")
-    if "normalize" in parameters.values:
-        refuse(parameters.lines["normalize"], "`normalize` is not for one model", hint="write it at the top level")
-    _refuse_others(parameters, ("weight",), "in the parameters of a model")
-    return _rules(parameters.values["weight"]) if "weight" in parameters.values else ()
-
-
-def _find_model(reference: str, recipe_folder: Path, line: int) -> LocalFolder:
-    folder = recipe_folder / reference
-    if folder.is_dir():
-        return LocalFolder(folder)
-    if "+" in reference:
-        refuse(line, f"`{reference}`: adapters (`model+lora`) are not supported", hint="merge the adapter first")
-    snapshot = cached_snapshot(reference)
-    if snapshot is not None:
-        return LocalFolder(snapshot)
-    refuse(
-        line,
-        f"there is no model `{reference}`",
-        hint="a path is relative to the recipe; a Hub model must be in the cache: `hf download ORG/NAME`",
-    )
-
-
-def _model_name(reference: str, folder: LocalFolder) -> str:
-    if folder.repository is not None:
-        return folder.repository.rsplit("/", 1)[-1]
-    name = Path(reference).name
-    return folder.root.name if name in ("", ".", "..") else name
-
-
-def _rules(value: Value) -> Rules:
-    """Return a weight as rules: a number, or a list of conditional numbers."""
-    match value:
-        case Scalar():
-            return (Rule(_number(value)),)
-        case Items():
-            if not value.values:
-                refuse(value.line, "`weight` is an empty list")
-            return tuple(_rule(item) for item in value.values)
-        case Members():
-            refuse(value.line, "`weight` is neither a number nor a list of `filter` and `value`")
-
-
-def _rule(item: Value) -> Rule:
-    if not isinstance(item, Members):
-        refuse(
-            item.line,
-            "gradients (lists of numbers) are not supported",
-            hint="write a list of {filter: PART OF A NAME, value: NUMBER}",
-        )
-    _refuse_others(item, ("filter", "value"), "of a conditional weight")
-    weight = _number(_required(item, "value", "the conditional weight"))
-    pattern = item.values.get("filter")
-    if pattern is None or (isinstance(pattern, Scalar) and not pattern.is_quoted and pattern.text in _NULLS):
-        return Rule(weight)
-    return Rule(weight, _text(pattern, "filter"))
-
-
-def _number(value: Value) -> Weight:
-    match value:
-        case Items():
-            refuse(value.line, "gradients (lists of numbers) are not supported", hint="write one number")
-        case Scalar(is_quoted=False):
-            try:
-                return parse_weight(value.text)
-            except RecipeInvalid as error:
-                refuse(value.line, error.message, hint=error.hint)
-        case _:
-            refuse(value.line, "not a number", hint="write it without quotes, like 0.6 or 1e-3")
-
-
-def _out_dtype(top: Members) -> FloatDtype | None:
-    if "out_dtype" not in top.values:
+def _profile(top: Members, method: str, made_by_mergekit: bool) -> str | None:
+    block = mapping(top.values["attest"], "attest") if "attest" in top.values else None
+    if block is not None and "profile" in block.values:
+        profile = text(block.values["profile"], "profile")
+        known = (LINEAR_F64_V1, *PROFILES) if method == "linear" else PROFILES
+        if profile not in known:
+            line = block.lines["profile"]
+            if profile == LINEAR_F64_V1:
+                refuse(line, f"profile `{profile}` has no method `{method}`", hint=f"`{DEFAULT_PROFILE}` has it")
+            listed = ", ".join(f"`{name}`" for name in known)
+            refuse(line, f"profile `{profile[:100]}` is not known", hint=f"these are: {listed}")
+        return profile
+    if made_by_mergekit:
         return None
-    name = _text(top.values["out_dtype"], "out_dtype")
-    if name not in _DTYPES:
-        refuse(top.lines["out_dtype"], f"out_dtype `{name[:100]}` is not one of {', '.join(_DTYPES)}")
-    return _DTYPES[name]
+    return LINEAR_F64_V1 if method == "linear" else DEFAULT_PROFILE
 
 
-def _attest_block(top: Members, parents: Iterable[Parent]) -> tuple[str, str | None, tuple[str, ...]]:
-    """Return profile, `copy_from` as an identifier, and `copy_tensors`."""
+def _refuse_beyond_linear_f64(top: Members) -> None:
+    for name, hint in _BEYOND_LINEAR_F64.items():
+        if name in top.values:
+            refuse(top.lines[name], f"`{name}` is not supported", hint=hint)
+    if "parameters" not in top.values:
+        refuse(top.line, "`normalize` is not written", hint=_NORMALIZE_HINT)
+    parameters = mapping(top.values["parameters"], "parameters")
+    if "normalize" not in parameters.values:
+        refuse(parameters.line, "`normalize` is not written", hint=_NORMALIZE_HINT)
+    if boolean(parameters.values["normalize"]) is None:
+        refuse(parameters.values["normalize"].line, "`normalize` is neither true nor false")
+
+
+@dataclass(frozen=True, slots=True)
+class _SliceReader:
+    """Reads who gives which layers: `models`, `slices`, or the one module in `modules`."""
+
+    parameters: ParameterReader
+    finder: ModelFinder
+
+    @property
+    def method(self) -> Method:
+        return self.parameters.method
+
+    def read(self, top: Members) -> tuple[tuple[Slice, ...], Settings]:
+        """Return the slices, and the settings of the module."""
+        there = [name for name in _OUTPUTS if name in top.values]
+        if not there:
+            refuse(top.line, "the recipe has no `models`")
+        if len(there) > 1:
+            refuse(top.lines[there[1]], f"`{there[1]}` beside `{there[0]}`", hint="write one of them")
+        if there == ["modules"]:
+            return self._module(mapping(top.values["modules"], "modules"), top)
+        return self._slices(top, there[0], top), {}
+
+    def _module(self, modules: Members, top: Members) -> tuple[tuple[Slice, ...], Settings]:
+        for name, line in modules.lines.items():
+            if name != "default":
+                refuse(line, f"the module `{name[:100]}` is not supported", hint="models of one module have `default`")
+        module = mapping(required(modules, "default", "modules"), "a module")
+        refuse_others(module, ("models", "slices", "parameters"), "in a module")
+        there = [name for name in ("models", "slices") if name in module.values]
+        if len(there) != 1:
+            refuse(module.line, "a module has `models` or `slices`")
+        return self._slices(module, there[0], top), self.parameters.read(module)
+
+    def _slices(self, holder: Members, name: str, top: Members) -> tuple[Slice, ...]:
+        value = items(holder.values[name], f"`{name}`")
+        if not value.values:
+            refuse(value.line, f"`{name}` is an empty list")
+        if name == "models":
+            return (self._whole_models(value.values, value.line, top),)
+        return tuple(self._slice(mapping(item, "a slice"), top) for item in value.values)
+
+    def _whole_models(self, values: tuple[Value, ...], line: int, top: Members) -> Slice:
+        contributions: list[Contribution] = []
+        for item in values:
+            entry = mapping(item, "a model")
+            refuse_others(entry, ("model", "parameters"), "of a model")
+            self._add(contributions, entry, None)
+        base = self._base(top)
+        if base is not None and base not in [c.parent for c in contributions]:
+            contributions.append(Contribution(base, line))
+        return self._checked(contributions, base, {}, line)
+
+    def _slice(self, members: Members, top: Members) -> Slice:
+        if "residual_weight" in members.values:
+            hint = "mergekit passes over it: take the line out"
+            refuse(members.lines["residual_weight"], "`residual_weight` has no effect", hint=hint)
+        refuse_others(members, ("sources", "base_model", "parameters"), "of a slice")
+        sources = items(required(members, "sources", "the slice"), "`sources`")
+        contributions: list[Contribution] = []
+        for item in sources.values:
+            entry = mapping(item, "a source")
+            refuse_others(entry, ("model", "layer_range", "parameters"), "of a source")
+            self._add(contributions, entry, _layer_range(required(entry, "layer_range", "the source")))
+        lengths = {len(c.layers or ()) for c in contributions}
+        if len(lengths) > 1:
+            refuse(sources.line, f"the sources of a slice have {min(lengths)} and {max(lengths)} layers")
+        holder = members if "base_model" in members.values else top
+        if self.method.base is Base.FORBIDDEN and "base_model" in holder.values:
+            reason = f"{self.parameters.name} does not set one apart"
+            self.parameters.note(holder.lines["base_model"], "base_model", reason)
+            holder = Members({}, {}, members.line)
+        return self._checked(contributions, self._base(holder), self.parameters.read(members), sources.line)
+
+    def _base(self, members: Members) -> int | None:
+        if "base_model" not in members.values:
+            return None
+        reference = text(members.values["base_model"], "base_model")
+        return self.finder.position(reference, members.lines["base_model"])
+
+    def _add(self, contributions: list[Contribution], entry: Members, layers: range | None) -> None:
+        reference = text(required(entry, "model", "the entry"), "model")
+        parent = self.finder.position(reference, entry.lines["model"])
+        for other in contributions:
+            if other.parent == parent:
+                refuse(entry.line, f"`{reference}` is the model of line {other.line} again")
+        settings = self.parameters.read(entry, of_a_model=True)
+        contributions.append(Contribution(parent, entry.line, layers, settings))
+
+    def _checked(self, contributions: list[Contribution], base: int | None, settings: Settings, line: int) -> Slice:
+        """Return the slice, if the method takes so many models and such a base."""
+        name = self.parameters.name
+        if self.method.base is Base.FORBIDDEN:
+            base = None
+        elif base is None and self.method.base is Base.REQUIRED:
+            refuse(line, f"{name} needs a `base_model`")
+        if base is not None and base not in [c.parent for c in contributions]:
+            refuse(line, "the `base_model` is none of the sources")
+        count = len(contributions) - (base is not None)
+        if not self.method.fewest <= count <= (count if self.method.most is None else self.method.most):
+            beside = " beside its base" if base is not None else ""
+            refuse(line, f"{name} does not merge {count} model{'s' if count != 1 else ''}{beside}")
+        return Slice(tuple(contributions), base, settings)
+
+
+def _layer_range(value: Value) -> range:
+    pair = items(value, "`layer_range`")
+    numbers = [item.text for item in pair.values if isinstance(item, Scalar) and not item.is_quoted]
+    if len(pair.values) != 2 or len(numbers) != 2 or not all(_is_layer(number) for number in numbers):
+        refuse(pair.line, "`layer_range` is not two layer numbers", hint="write it like [0, 16]: 0 up to, not with, 16")
+    start, stop = (int(number) for number in numbers)
+    if start >= stop:
+        refuse(pair.line, f"`layer_range` [{start}, {stop}] has no layers")
+    return range(start, stop)
+
+
+def _is_layer(number: str) -> bool:
+    return number.isascii() and number.isdigit() and len(number) < 7 and (number == "0" or number[0] != "0")
+
+
+def _dtype(top: Members, key: str) -> FloatDtype | None:
+    if key not in top.values:
+        return None
+    name = text(top.values[key], key)
+    if name.removeprefix("torch.") not in _DTYPES:
+        refuse(top.lines[key], f"{key} `{name[:100]}` is not one of {', '.join(_DTYPES)}")
+    return _DTYPES[name.removeprefix("torch.")]
+
+
+def _tokenizer(top: Members) -> str | None:
+    """Return the option that may change rows of embeddings, as it is written, or None."""
+    if "tokenizer" not in top.values:
+        source = top.values.get("tokenizer_source")
+        return None if source is None else f"tokenizer_source: {text(source, 'tokenizer_source')}"
+    if "tokenizer_source" in top.values:
+        refuse(top.lines["tokenizer"], "`tokenizer` beside `tokenizer_source`", hint="write one of them")
+    block = mapping(top.values["tokenizer"], "tokenizer")
+    for name, change in (("tokens", "replaces"), ("pad_to_multiple_of", "adds")):
+        if name in block.values:
+            refuse(block.lines[name], f"`{name}` {change} rows of the embeddings, which no profile computes")
+    refuse_others(block, ("source",), "in `tokenizer`")
+    chosen = text(block.values["source"], "source") if "source" in block.values else "union"
+    return f"tokenizer: {{source: {chosen}}}"
+
+
+def _copies(top: Members, parents: tuple[Parent, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """Return `copy_from` as an identifier, and `copy_tensors`."""
     if "attest" not in top.values:
-        return LINEAR_F64_V1, None, ()
-    block = _members(top.values["attest"], "attest")
-    _refuse_others(block, ("profile", "copy_from", "copy_tensors"), "in the `attest` block")
-    profile = LINEAR_F64_V1
-    if "profile" in block.values:
-        profile = _text(block.values["profile"], "profile")
-        if profile != LINEAR_F64_V1:
-            refuse(block.lines["profile"], f"profile `{profile[:100]}` is not known", hint=f"`{LINEAR_F64_V1}` is")
+        return None, ()
+    block = mapping(top.values["attest"], "attest")
+    refuse_others(block, ("profile", "copy_from", "copy_tensors"), "in the `attest` block")
     copy_from: str | None = None
     if "copy_from" in block.values:
-        wanted = _text(block.values["copy_from"], "copy_from")
+        wanted = text(block.values["copy_from"], "copy_from")
         named = {parent.reference: parent.id for parent in parents} | {parent.id: parent.id for parent in parents}
         if wanted not in named:
             known = ", ".join(sorted(set(named.values())))
             refuse(block.lines["copy_from"], f"copy_from `{wanted[:100]}` is none of {known}")
         copy_from = named[wanted]
-    return profile, copy_from, _copy_tensors(block, copy_from)
-
-
-def _copy_tensors(block: Members, copy_from: str | None) -> tuple[str, ...]:
     if "copy_tensors" not in block.values:
-        return ()
-    value = block.values["copy_tensors"]
-    if not isinstance(value, Items):
-        refuse(value.line, "`copy_tensors` is not a list of tensor names")
+        return copy_from, ()
+    value = items(block.values["copy_tensors"], "`copy_tensors`")
     if copy_from is None:
         refuse(value.line, "`copy_tensors` without `copy_from`", hint="name the model that they come from")
-    names = [_text(item, "a tensor name") for item in value.values]
+    names = [text(item, "a tensor name") for item in value.values]
     if len(set(names)) != len(names):
         refuse(value.line, "`copy_tensors` names a tensor twice")
-    return tuple(names)
-
-
-def _members(value: Value, what: str) -> Members:
-    if not isinstance(value, Members):
-        refuse(value.line, f"{what} is not a mapping of names to values")
-    return value
-
-
-def _required(members: Members, name: str, what: str) -> Value:
-    if name not in members.values:
-        refuse(members.line, f"{what} has no `{name}`")
-    return members.values[name]
-
-
-def _text(value: Value, what: str) -> str:
-    if not isinstance(value, Scalar) or not value.is_text or not value.text:
-        refuse(value.line, f"{what} is not text", hint="put it in quotes if it is meant")
-    return value.text
-
-
-def _refuse_others(members: Members, known: Iterable[str], where: str) -> None:
-    for name, line in members.lines.items():
-        if name in known:
-            continue
-        if name in _UNSUPPORTED and where == "in a recipe":
-            refuse(line, f"`{name}` is not supported", hint=_UNSUPPORTED[name])
-        refuse(line, f"`{name[:100]}` has no meaning {where}")
+    return copy_from, tuple(names)

@@ -1,32 +1,13 @@
-"""What a recipe says, whatever language it is written in: whose weights, in which parts, with which coefficients."""
+"""What a recipe says, whatever language it is written in: whose weights, in which layers, with which parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from model_verify.merge.coefficient import Weight
+from model_attest.recipes.settings import Settings
 from model_verify.models import FloatDtype
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A coefficient for the tensors whose names contain `filter`; for all of them where it is None or `*`."""
-
-    weight: Weight
-    filter: str | None = None
-
-    def fits(self, tensor_name: str) -> bool:
-        return self.filter is None or self.filter == "*" or self.filter in tensor_name
-
-
-Rules = tuple[Rule, ...]
-
-
-def first_fit(rules: Rules, tensor_name: str) -> Weight | None:
-    """Return the coefficient of the first rule that fits, or None."""
-    return next((rule.weight for rule in rules if rule.fits(tensor_name)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,32 +17,64 @@ class Parent:
     id: str
     reference: str
     folder: Path
-    rules: Rules
+    adapter: Path | None = None
+    """The folder of an adapter that is merged into it first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one parent gives to a slice: these of its layers, or all of them where it is None."""
+
+    parent: int
+    """Position in the recipe's parents."""
+    line: int
+    layers: range | None = None
+    settings: Settings = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Some layers of the output, one after the other, each merged from one layer of every contribution."""
+
+    contributions: tuple[Contribution, ...]
+    base: int | None = None
+    """Position in the recipe's parents."""
+    settings: Settings = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A linear merge, ready to be resolved against the parents' tensors. `path` is the file that it was read from."""
+    """A merge, ready to be resolved against the parents' tensors. `path` is the file that it was read from."""
 
     path: Path
-    profile: str
+    method: str
+    profile: str | None
+    """None where a mergekit profile is still to be found."""
     parents: tuple[Parent, ...]
-    rules: Rules
-    """For the parents whose own rules do not fit."""
-    normalize: bool
-    out_dtype: FloatDtype | None
-    """None: each tensor's dtype in the first parent."""
-    copy_from: str | None
+    slices: tuple[Slice, ...]
+    module: Settings
+    settings: Settings
+    """For parents and slices whose own settings do not fit."""
+    dtype: FloatDtype | None = None
+    """What operands are rounded to first; None: the dtype that holds all of theirs."""
+    out_dtype: FloatDtype | None = None
+    """None: what the method gives."""
+    copy_from: str | None = None
     """Identifier of the parent that gives what cannot be blended, and the files beside the weights."""
-    copy_tensors: tuple[str, ...]
+    copy_tensors: tuple[str, ...] = ()
+    tokenizer: str | None = None
+    """The option of mergekit's that may permute the rows of embeddings, as it is written."""
+    chat_template: bool = False
+    notes: tuple[str, ...] = ()
+    """What is written and has no effect."""
 
-    def weight_of(self, parent: Parent, tensor_name: str) -> Weight | None:
-        """Return the coefficient of a tensor of a parent, or None where no rule fits; its own rules go first."""
-        own = first_fit(parent.rules, tensor_name)
-        return first_fit(self.rules, tensor_name) if own is None else own
+    def position(self, parent_id: str) -> int:
+        return [parent.id for parent in self.parents].index(parent_id)
 
-    def parent(self, parent_id: str) -> Parent:
-        return next(parent for parent in self.parents if parent.id == parent_id)
+    def scopes(self, part: Slice, contribution: Contribution | None) -> tuple[Settings, ...]:
+        """Return the settings that count for a slice, or for what one parent gives to it, innermost first."""
+        own = () if contribution is None else (contribution.settings,)
+        return (*own, part.settings, self.module, self.settings)
 
 
 def identifiers(names: Sequence[str]) -> list[str]:

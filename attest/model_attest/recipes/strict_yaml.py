@@ -18,16 +18,22 @@ from model_verify.errors import RecipeInvalid
 MAX_YAML_BYTES = 1 << 20
 MAX_DEPTH = 16
 _STRING_TAG = "tag:yaml.org,2002:str"
+_NUMBER_TAGS = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
 
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A scalar as it was written. `is_text`: quoted, or nothing that YAML would take for a number, boolean or null."""
+    """A scalar as it was written.
+
+    `is_text`: quoted, or nothing that YAML would take for a number, boolean or null. `is_number`: what YAML 1.1 takes
+    for a number, which is less and more than JSON does: not `1e-3`, but `1:30`.
+    """
 
     text: str
     line: int
     is_text: bool
     is_quoted: bool
+    is_number: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,7 @@ def _value(node: Node) -> Value:
     match node:
         case ScalarNode():
             quoted = node.style is not None
-            return Scalar(node.value, line, quoted or node.tag == _STRING_TAG, quoted)
+            return Scalar(node.value, line, quoted or node.tag == _STRING_TAG, quoted, node.tag in _NUMBER_TAGS)
         case SequenceNode():
             return Items(tuple(_value(item) for item in node.value), line)
         case MappingNode():
