@@ -203,3 +203,34 @@ def test_another_folder_for_an_output_is_a_mismatch(forger: Forger) -> None:
     assert [given.verdict for given in report.steps] == ["attested", "unchecked"]
     forger.write("bare", {"config.json": b"{}"})
     assert codes(forger.verify("a", t="bare")) == {"MATERIAL_MALFORMED", "INPUT_NOT_AVAILABLE"}
+
+
+# Steps that ask for too much at once.
+
+
+def shifted(names: Sequence[str]) -> Members:
+    """Return an operation that blends each tensor with the other input's next one."""
+    return {**linear("0.5", "0.5", tensors=list(names)), "names": {"b": [*names[1:], names[0]]}}
+
+
+@pytest.mark.parametrize(("count", "verdict"), [(100, "VERIFIED"), (300, "INCOMPLETE")])
+def test_a_step_that_connects_every_tensor_is_left_out_where_they_are_too_many(
+    forger: Forger, count: int, verdict: str
+) -> None:
+    names = [f"t{number:04}" for number in range(count)]
+    weights = {name: f32(float(number)) for number, name in enumerate(names)}
+    other = {**weights, "extra": f32(1.0)}
+    middle = {name: (number + (number + 1) % count) / 2 for number, name in enumerate(names)}
+    output = {name: f32(middle[name] / 2 + number / 2) for number, name in enumerate(names)}
+    root = write(forger, "middle", {name: f32(value) for name, value in middle.items()})
+    first = merge("m", ["a", "b"], shifted(names), output={"checkpointRoot": root})
+    # The second step blends with the tensor of the same name, which connects each one with the next.
+    steps = [first, merge("n", ["m", "b"], linear("0.5", "0.5", tensors=names))]
+    declare(forger, output, steps, a=weights, b=other)
+    report = forger.verify("a", "b")
+    assert report.verdict == verdict
+    assert codes(report) == (set() if verdict == "VERIFIED" else {"STEP_TOO_LARGE"})
+    if verdict == "INCOMPLETE":
+        assert [given.verdict for given in report.steps] == ["unchecked", "unchecked"]
+        assert report.coverage is not None
+        assert report.coverage.tensors_hashed == count

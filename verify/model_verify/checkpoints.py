@@ -105,8 +105,44 @@ class JobBoard:
     def add_hypothesis(self, hypothesis: Hypothesis) -> None:
         self._hypotheses.append(hypothesis)
 
+    def drop_too_large(self, *, most_tensors: int, most_bytes: int) -> set[str]:
+        """Take off every node that cannot be computed within bounds, and those that need it; return them.
+
+        A statement can connect all tensors of a model with each other, and so ask for all of them at once.
+        """
+        dropped: set[str] = set()
+        while True:
+            excess = self._nodes_of_large_groups(most_tensors, most_bytes)
+            if not excess:
+                return dropped
+            dropped |= excess
+            self._drop(dropped)
+
+    def _nodes_of_large_groups(self, most_tensors: int, most_bytes: int) -> set[str]:
+        return {
+            computed.node
+            for bench in self._benches().values()
+            if bench.is_larger_than(most_tensors, most_bytes)
+            for computed in bench.computed
+        }
+
+    def _drop(self, nodes: set[str]) -> None:
+        """Take off the nodes and, in turn, whatever is computed from them."""
+        while True:
+            users = {c.node for c in self._computed.values() if any(node in nodes for node, _ in c.operands)}
+            if users <= nodes:
+                break
+            nodes |= users
+        self._computed = {key: computed for key, computed in self._computed.items() if computed.node not in nodes}
+        self._movements = [m for m in self._movements if m.before[0] not in nodes]
+        self._hypotheses = [h for h in self._hypotheses if all(node not in nodes for node, _ in h.operands)]
+
     def jobs(self) -> list[TensorJob]:
         """Return the jobs in the order in which the first checkpoint's files are read from front to back."""
+        return [bench.job() for bench in sorted(self._benches().values(), key=_reading_order)]
+
+    def _benches(self) -> dict[Key, _Bench]:
+        """Return what is connected, by what stands for it."""
         groups = _Groups([*self._stored, *self._computed])
         for computed in self._computed.values():
             for key in (*computed.operands, *computed.rivals, computed.compare_with):
@@ -126,7 +162,7 @@ class JobBoard:
             benches[groups.of(movement.after)].movements.append(movement)
         for hypothesis in self._hypotheses:
             benches[groups.of(hypothesis.target)].hypotheses.append(hypothesis)
-        return [bench.job() for bench in sorted(benches.values(), key=_reading_order)]
+        return benches
 
 
 def _rivals(operation: Operation, inputs: Sequence[tuple[str, Mapping[str, TensorInfo]]]) -> tuple[Key, ...]:
@@ -146,10 +182,19 @@ class _Bench:
     movements: list[Movement] = field(default_factory=list)
     hypotheses: list[Hypothesis] = field(default_factory=list)
 
-    def job(self) -> TensorJob:
+    @property
+    def is_whole(self) -> bool:
         kernels = [*(c.kernel for c in self.computed), *(h.kernel for h in self.hypotheses)]
-        whole = any(kernel is not None and kernel.whole for kernel in kernels)
-        return TensorJob(tuple(self.stored), tuple(self.computed), tuple(self.movements), tuple(self.hypotheses), whole)
+        return any(kernel is not None and kernel.whole for kernel in kernels)
+
+    def is_larger_than(self, most_tensors: int, most_bytes: int) -> bool:
+        infos = [*(stored.info for stored in self.stored), *(computed.info for computed in self.computed)]
+        return len(infos) > most_tensors or (self.is_whole and sum(info.size_bytes for info in infos) > most_bytes)
+
+    def job(self) -> TensorJob:
+        return TensorJob(
+            tuple(self.stored), tuple(self.computed), tuple(self.movements), tuple(self.hypotheses), self.is_whole
+        )
 
 
 class _Groups:

@@ -23,7 +23,7 @@ from model_verify.merge.selection import select_backend
 from model_verify.models import Manifest, ManifestWeightSet, Material, ReplayedStep, RunStep, TrainStep
 from model_verify.outputs import STANDING_VERDICTS, Output, PlannedStep, compare_output, root_of, without_result
 from model_verify.pipeline import Pipeline, Step, UnsupportedStep, main_step, output_root
-from model_verify.replay import ReplayResult, run
+from model_verify.replay import ReplayResult, physical_bytes, run
 from model_verify.report import ReportCandidate, ReportCoverage, ReportMaterial, ReportStep, StepVerdict
 from model_verify.sources.source import Source
 from model_verify.tensors import CHUNK_BYTES, TensorInfo
@@ -32,6 +32,8 @@ from model_verify.weight_sets import read_weight_sets
 from model_verify.weights import StoredTensor, WeightFile
 
 SUBJECT = "subject"
+MOST_TENSORS = 512
+"""Connected with each other: each needs a buffer in every thread. Materials and steps of one tensor are far fewer."""
 
 MaterialStatus = Literal["matched", "mismatched", "malformed", "missing", "unchecked"]
 
@@ -108,6 +110,7 @@ class _Judge:
         candidates = self.open_candidates()
         for step in self.case.pipeline.steps if self.runs_steps else ():
             self.plan(step, candidates)
+        self.leave_out_too_large()
         result = run(self.board.jobs(), backend=self.backend, threads=self.case.threads, progress=self.case.progress)
         self.out.bytes_read = result.bytes_read
         self.out.device = self.backend.name if self.backend else None
@@ -250,6 +253,19 @@ class _Judge:
             if not planned.is_examined:
                 self.nodes[step.id] = (planned.node, bound.outputs)
         self.planned[step.id] = planned
+
+    def leave_out_too_large(self) -> None:
+        """Take back the steps that would need more at once than this machine can hold; they stay unchecked."""
+        dropped = self.board.drop_too_large(most_tensors=MOST_TENSORS, most_bytes=physical_bytes() // 2)
+        for step_id in [planned.step.id for planned in self.planned.values() if planned.node in dropped]:
+            del self.planned[step_id]
+            self.out.findings.append(
+                Finding("STEP_TOO_LARGE", step_id, f"{MOST_TENSORS} tensors, and half of the memory, at once")
+            )
+            if self.nodes.get(step_id, ("",))[0] in dropped:
+                del self.nodes[step_id]
+        for step_id in [s for s, trial in self.trials.items() if trial.step.inputs[0] not in self.nodes]:
+            del self.trials[step_id]
 
     def stored_at(self, node: str) -> OpenCheckpoint | None:
         """Return the open checkpoint that is a node; None for a node that is computed."""

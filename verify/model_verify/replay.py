@@ -184,6 +184,14 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def physical_bytes() -> int:
+    """Return how much memory this machine has; where it does not say, as if it had 8 GiB."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 8 << 30
+
+
 def _run_threads(engine: _Engine, jobs: Sequence[TensorJob], threads: int) -> None:
     units = _SharedUnits(jobs)
     failures: list[BaseException] = []

@@ -328,5 +328,6 @@ _SENTENCES = {
     "NONFINITE_OUTPUT": "the declared merge gives values that are not finite",
     "TRAINING_CHANGED_OTHER": "the declared training changed what it was not to change",
     "INPUT_NOT_AVAILABLE": "a step needs weights that nobody published",
+    "STEP_TOO_LARGE": "a step needs more tensors at once than this machine can hold",
     "NO_MERGE_BACKEND": "the software that replays merges is missing or unfit",
 }
