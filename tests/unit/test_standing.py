@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import pytest
 
 from model_verify import merkle
-from model_verify.binding import BoundStep, Operand, Operation
+from model_verify.binding import BoundStep
 from model_verify.checkpoints import JobBoard, OpenCheckpoint
 from model_verify.errors import OperationRefused
 from model_verify.merge.backend import Backend, Blended
 from model_verify.merge.kernel import Block, Buffer, Call, Opinion, Standing
 from model_verify.merge.reference import NumpyBackend
 from model_verify.models import MergekitStep
+from model_verify.operations import Operand, Operation
 from model_verify.outputs import Output, PlannedStep, compare_output, without_result
 from model_verify.replay import Computed, Stored, TensorJob, run
 from model_verify.tensors import CHUNK_BYTES, TensorInfo

@@ -5,19 +5,22 @@ Pure: no file, no arithmetic. There is one function for each type of step. Spec:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
 from model_verify.findings import Finding
+from model_verify.forms import bind_dequantize, bind_lora
 from model_verify.merge.coefficient import parse_float64, parse_weight, weight_sum
 from model_verify.merge.kernel import Call, Number
 from model_verify.merge.methods.linear_f64 import linear_call
 from model_verify.models import (
     CastStep,
     CopyOperation,
+    DequantizeStep,
     DropStep,
     LinearOperation,
+    LoraStep,
     MergekitOperation,
     MergekitStep,
     MergeStep,
@@ -25,32 +28,16 @@ from model_verify.models import (
     ReplayedStep,
     ReshardStep,
 )
+from model_verify.operations import (
+    BLENDABLE_DTYPES,
+    Binder,
+    Operand,
+    OperandInvalid,
+    Operation,
+    Tensors,
+    copied,
+)
 from model_verify.tensors import TensorInfo
-
-BLENDABLE_DTYPES = frozenset({"F32", "BF16", "F16"})
-
-Tensors = Mapping[str, TensorInfo]
-"""The tensors of one input by name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Operand:
-    """A tensor of the input at `position`, as that input has it."""
-
-    position: int
-    info: TensorInfo
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """How one output tensor comes to be: by `call`, or where there is none, as a copy of the one operand.
-
-    Operations that a step states together share one `Call` object.
-    """
-
-    output: TensorInfo
-    operands: tuple[Operand, ...]
-    call: Call | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +50,6 @@ class BoundStep:
     @property
     def outputs(self) -> dict[str, TensorInfo]:
         return {name: operation.output for name, operation in self.operations.items()}
-
-
-class _Invalid(Exception):
-    """An operand is missing, or not what its operation can take; the text says what is wrong."""
 
 
 def bind_step(step: ReplayedStep, inputs: Sequence[Tensors]) -> BoundStep:
@@ -82,6 +65,10 @@ def bind_step(step: ReplayedStep, inputs: Sequence[Tensors]) -> BoundStep:
             given = _rename(step, inputs[0])
         case DropStep():
             given = _drop(step, inputs[0])
+        case LoraStep():
+            given = bind_lora(step, inputs)
+        case DequantizeStep():
+            given = bind_dequantize(step, inputs[0])
         case _:
             assert_never(step)
     bound: dict[str, Operation] = {}
@@ -89,22 +76,18 @@ def bind_step(step: ReplayedStep, inputs: Sequence[Tensors]) -> BoundStep:
     for name, bind in given.items():
         try:
             bound[name] = bind(name)
-        except _Invalid as error:
+        except OperandInvalid as error:
             findings.append(Finding("OPERAND_INVALID", f"{step.id}: {name}", actual=str(error)))
     return BoundStep(bound, tuple(findings))
-
-
-_Binder = Callable[[str], Operation]
-"""Gives the operation of an output tensor by its name, or raises `_Invalid`."""
 
 
 # Merges. Spec: pipeline §3.
 
 
-def _merge(step: MergeStep | MergekitStep, inputs: Sequence[Tensors]) -> dict[str, _Binder]:
+def _merge(step: MergeStep | MergekitStep, inputs: Sequence[Tensors]) -> dict[str, Binder]:
     """Return what binds each output tensor: the operation that names it, else the one that takes the rest."""
-    given: dict[str, _Binder] = {}
-    rest: _Binder | None = None
+    given: dict[str, Binder] = {}
+    rest: Binder | None = None
     for operation in step.operations:
         binder = _operation_binder(step, operation, inputs)
         if operation.tensors == "rest":
@@ -122,7 +105,7 @@ def _operation_binder(
     step: MergeStep | MergekitStep,
     operation: CopyOperation | LinearOperation | MergekitOperation,
     inputs: Sequence[Tensors],
-) -> _Binder:
+) -> Binder:
     if isinstance(operation, CopyOperation):
         return _copy_binder(step.inputs, operation, inputs)
     taking_part = operation.inputs or step.inputs
@@ -145,9 +128,9 @@ def _operation_binder(
         shapes = {operand.info.shape: step.inputs[operand.position] for operand in operands}
         if len(shapes) > 1:
             listed = " and ".join(f"{list(shape)} in {material}" for shape, material in sorted(shapes.items())[:2])
-            raise _Invalid(f"its shape is {listed}")
+            raise OperandInvalid(f"its shape is {listed}")
         if isinstance(operation, LinearOperation) and operation.normalize and not _sum_of(operation):
-            raise _Invalid("the coefficients add up to 0, which cannot normalize")
+            raise OperandInvalid("the coefficients add up to 0, which cannot normalize")
         return Operation(TensorInfo(name, operation.dtype, next(iter(shapes))), tuple(operands), call)
 
     return bind
@@ -156,13 +139,13 @@ def _operation_binder(
 def _blendable(material: str, info: TensorInfo | None, there: str, name: str) -> TensorInfo:
     if info is None:
         called = "" if there == name else f", which is called {there} there"
-        raise _Invalid(f"{material} does not have it{called}")
+        raise OperandInvalid(f"{material} does not have it{called}")
     if info.dtype not in BLENDABLE_DTYPES:
-        raise _Invalid(f"{material} has it as {info.dtype}, which cannot be blended")
+        raise OperandInvalid(f"{material} has it as {info.dtype}, which cannot be blended")
     return info
 
 
-def _copy_binder(ids: Sequence[str], operation: CopyOperation, inputs: Sequence[Tensors]) -> _Binder:
+def _copy_binder(ids: Sequence[str], operation: CopyOperation, inputs: Sequence[Tensors]) -> Binder:
     position = ids.index(operation.source)
     names = dict(zip(operation.tensors, operation.names, strict=True)) if operation.names else {}
 
@@ -170,8 +153,8 @@ def _copy_binder(ids: Sequence[str], operation: CopyOperation, inputs: Sequence[
         there = names.get(name, name)
         info = inputs[position].get(there)
         if info is None:
-            raise _Invalid(f"{operation.source} does not have it" + ("" if there == name else f" as {there}"))
-        return _copied(name, info, position)
+            raise OperandInvalid(f"{operation.source} does not have it" + ("" if there == name else f" as {there}"))
+        return copied(name, info, position)
 
     return bind
 
@@ -204,38 +187,34 @@ def _number(value: str | bool) -> Number:
 # Steps that give one checkpoint another form. Spec: pipeline §6.
 
 
-def _copied(name: str, info: TensorInfo, position: int = 0) -> Operation:
-    return Operation(TensorInfo(name, info.dtype, info.shape), (Operand(position, info),))
-
-
-def _copier(info: TensorInfo) -> _Binder:
-    return lambda name: _copied(name, info)
+def _copier(info: TensorInfo) -> Binder:
+    return lambda name: copied(name, info)
 
 
 def _missing(name: str) -> Operation:
-    raise _Invalid("the input does not have it")
+    raise OperandInvalid("the input does not have it")
 
 
-def _cast(step: CastStep, tensors: Tensors) -> dict[str, _Binder]:
+def _cast(step: CastStep, tensors: Tensors) -> dict[str, Binder]:
     call = Call("cast/v1", "cast", step.dtype)
 
     def cast(name: str) -> Operation:
         info = _blendable(step.inputs[0], tensors.get(name), name, name)
         if info.dtype == step.dtype:
-            return _copied(name, info)
+            return copied(name, info)
         return Operation(TensorInfo(name, step.dtype, info.shape), (Operand(0, info),), call)
 
     if step.tensors == "floating":
         chosen = {name for name, info in tensors.items() if info.dtype in BLENDABLE_DTYPES}
     else:
         chosen = set(step.tensors)
-    given: dict[str, _Binder] = {name: _copier(info) for name, info in tensors.items() if name not in chosen}
+    given: dict[str, Binder] = {name: _copier(info) for name, info in tensors.items() if name not in chosen}
     given.update((name, cast) for name in chosen)
     return given
 
 
-def _rename(step: RenameStep, tensors: Tensors) -> dict[str, _Binder]:
-    given: dict[str, _Binder] = {}
+def _rename(step: RenameStep, tensors: Tensors) -> dict[str, Binder]:
+    given: dict[str, Binder] = {}
     for name, info in tensors.items():
         new = step.names.get(name, name)
         given[new] = _twice if new in given else _copier(info)
@@ -244,11 +223,11 @@ def _rename(step: RenameStep, tensors: Tensors) -> dict[str, _Binder]:
 
 
 def _twice(name: str) -> Operation:
-    raise _Invalid("two tensors get this name")
+    raise OperandInvalid("two tensors get this name")
 
 
-def _drop(step: DropStep, tensors: Tensors) -> dict[str, _Binder]:
+def _drop(step: DropStep, tensors: Tensors) -> dict[str, Binder]:
     dropped = set(step.tensors)
-    given: dict[str, _Binder] = {name: _copier(info) for name, info in tensors.items() if name not in dropped}
+    given: dict[str, Binder] = {name: _copier(info) for name, info in tensors.items() if name not in dropped}
     given.update((name, _missing) for name in dropped if name not in tensors)
     return given

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-from model_verify.binding import BoundStep, Operation
+from model_verify.binding import BoundStep
 from model_verify.errors import SourceChanged
 from model_verify.merge.kernel import Call, Kernel
 from model_verify.merge.methods import load
+from model_verify.operations import Operation
 from model_verify.replay import Computed, Hypothesis, Key, Movement, Sink, Stored, TensorJob
 from model_verify.sources.source import File, Source
 from model_verify.tensors import TensorInfo

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from model_verify import merkle
-from model_verify.binding import BoundStep, Operation
+from model_verify.binding import BoundStep
 from model_verify.checkpoints import JobBoard, OpenCheckpoint
 from model_verify.digest import TensorRoot
 from model_verify.findings import Finding
 from model_verify.merge.kernel import Standing
 from model_verify.models import ManifestWeightSet, ReplayedStep
+from model_verify.operations import Operation
 from model_verify.replay import ReplayResult, TensorResult
 from model_verify.report import StepVerdict
 from model_verify.tensors import TensorInfo, described

@@ -22,9 +22,11 @@ from model_verify.merge.methods.table import METHODS, PROFILES, Base, Kind
 from model_verify.models import (
     CastStep,
     CopyOperation,
+    DequantizeStep,
     DropStep,
     KnownStep,
     LinearOperation,
+    LoraStep,
     Material,
     MergekitOperation,
     MergekitStep,
@@ -46,10 +48,17 @@ _STEP_TYPES: Mapping[str, type[KnownStep]] = {
     "reshard": ReshardStep,
     "rename": RenameStep,
     "drop": DropStep,
+    "lora": LoraStep,
+    "dequantize": DequantizeStep,
     "train": TrainStep,
     "run": RunStep,
 }
 """All but merges, whose models go by their profile."""
+_PROFILES: Mapping[str, tuple[str, ...]] = {
+    "merge": (LINEAR_F64_V1, *PROFILES),
+    "lora": ("lora/f64-v1", "peft"),
+}
+"""The profiles of each type of step that has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +151,13 @@ def _read_step(raw: Mapping[str, Any], where: str) -> tuple[Step | None, list[Fi
     try:
         head = StepHead.read(raw)
         where = head.id
+        profile, profiles = raw.get("profile"), _PROFILES.get(head.type, ())
+        if profiles and isinstance(profile, str) and profile not in profiles:
+            found = Finding("PROFILE_UNKNOWN", head.id, ", ".join(profiles), json.dumps(profile)[:100])
+            return UnsupportedStep(head, "PROFILE_UNKNOWN"), [found]
         if head.type == "merge":
-            return _read_merge(raw, head)
+            merge: MergeStep | MergekitStep = (MergekitStep if profile in PROFILES else MergeStep).read(raw)
+            return merge, list(_merge_problems(merge))
         if head.type not in _STEP_TYPES:
             known = ", ".join(["merge", *_STEP_TYPES])
             found = Finding("STEP_TYPE_UNKNOWN", head.id, known, json.dumps(head.type))
@@ -152,17 +166,6 @@ def _read_step(raw: Mapping[str, Any], where: str) -> tuple[Step | None, list[Fi
         return step, list(_form_problems(step))
     except ValidationError as error:
         return None, [_malformed(where, first_problem(error))]
-
-
-def _read_merge(raw: Mapping[str, Any], head: StepHead) -> tuple[Step, list[Finding]]:
-    """Return a merge step by its profile. Raises pydantic's `ValidationError`."""
-    profile = raw.get("profile")
-    if isinstance(profile, str) and profile not in (LINEAR_F64_V1, *PROFILES):
-        known = ", ".join((LINEAR_F64_V1, *PROFILES))
-        found = Finding("PROFILE_UNKNOWN", head.id, known, json.dumps(profile)[:100])
-        return UnsupportedStep(head, "PROFILE_UNKNOWN"), [found]
-    step: MergeStep | MergekitStep = (MergekitStep if profile in PROFILES else MergeStep).read(raw)
-    return step, list(_merge_problems(step))
 
 
 def _merge_problems(step: MergeStep | MergekitStep) -> Iterable[Finding]:
@@ -276,8 +279,10 @@ def _value_problem(value: str | bool, kind: Kind) -> str | None:
 
 def _form_problems(step: KnownStep) -> Iterable[Finding]:
     """Yield what is wrong with a step that is no merge."""
-    if len(step.inputs) != 1 and not isinstance(step, TrainStep | RunStep):
-        yield _malformed(step.id, f"a {step.type} step has one input, not {len(step.inputs)}")
+    expected = 2 if isinstance(step, LoraStep) else 1
+    if len(step.inputs) != expected and not isinstance(step, TrainStep | RunStep):
+        number = "two inputs" if expected == 2 else "one input"
+        yield _malformed(step.id, f"a {step.type} step has {number}, not {len(step.inputs)}")
     match step:
         case TrainStep():
             if step.inputs[1:] != (step.teachers or []):
@@ -290,6 +295,14 @@ def _form_problems(step: KnownStep) -> Iterable[Finding]:
             yield from _selection_problems(step.id, step.tensors)
         case RenameStep() if len(set(step.names.values())) != len(step.names):
             yield _malformed(step.id, "two tensors get one name")
+        case LoraStep():
+            yield from _lora_problems(step)
+        case DequantizeStep():
+            yield from _selection_problems(step.id, [target.tensor for target in step.targets])
+            yield from _selection_problems(step.id, step.dropped or [])
+            kept = {target.tensor for target in step.targets}
+            if kept & ({target.scale for target in step.targets} | set(step.dropped or ())):
+                yield _malformed(step.id, "a tensor is a target and is left out")
         case _:
             pass
 
@@ -297,6 +310,18 @@ def _form_problems(step: KnownStep) -> Iterable[Finding]:
 def _record_findings(step: TrainStep, trained: CheckpointRoot | None) -> Iterable[Finding]:
     for problem in record_problems(step, trained):
         yield Finding("TRAINING_RECORD_INCONSISTENT", step.id, "a record that agrees with itself", problem)
+
+
+def _lora_problems(step: LoraStep) -> Iterable[Finding]:
+    yield from _selection_problems(step.id, [target.tensor for target in step.targets])
+    yield from _selection_problems(step.id, [replacement.tensor for replacement in step.replaced or ()])
+    for target in step.targets:
+        if target.delta_dtype is not None and step.profile == "lora/f64-v1":
+            yield _malformed(step.id, f"{step.profile} has no `deltaDtype`")
+        try:
+            parse_float64(target.scale)
+        except RecipeInvalid as error:
+            yield _malformed(step.id, f"the scale of {json.dumps(target.tensor)[:200]}: {error.message}")
 
 
 def _selection_problems(where: str, names: Sequence[str]) -> Iterable[Finding]:

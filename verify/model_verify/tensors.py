@@ -16,6 +16,19 @@ DTYPE_BITS = {
 }  # fmt: skip
 """Bits of one element, for every dtype of safetensors 0.8."""
 
+BLOCK_DTYPES = {
+    "GGML_Q4_0": (32, 18), "GGML_Q4_1": (32, 20), "GGML_Q5_0": (32, 22), "GGML_Q5_1": (32, 24),
+    "GGML_Q8_0": (32, 34), "GGML_Q8_1": (32, 40),
+    "GGML_Q2_K": (256, 84), "GGML_Q3_K": (256, 110), "GGML_Q4_K": (256, 144), "GGML_Q5_K": (256, 176),
+    "GGML_Q6_K": (256, 210), "GGML_Q8_K": (256, 292),
+    "GGML_IQ1_S": (256, 50), "GGML_IQ1_M": (256, 56), "GGML_IQ2_XXS": (256, 66), "GGML_IQ2_XS": (256, 74),
+    "GGML_IQ2_S": (256, 82), "GGML_IQ3_XXS": (256, 98), "GGML_IQ3_S": (256, 110), "GGML_IQ4_NL": (32, 18),
+    "GGML_IQ4_XS": (256, 136),
+    "GGML_TQ1_0": (256, 54), "GGML_TQ2_0": (256, 66), "GGML_MXFP4": (32, 17), "GGML_NVFP4": (64, 36),
+    "GGML_Q1_0": (128, 18),
+}  # fmt: skip
+"""Of the formats of ggml that store elements in blocks: the elements of a block along the last axis, and its bytes."""
+
 MAX_DIMENSIONS = 64
 MAX_DATA_BITS = 1 << 56
 

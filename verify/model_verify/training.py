@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from model_verify.binding import BLENDABLE_DTYPES
 from model_verify.checkpoints import JobBoard, OpenCheckpoint
 from model_verify.digest import CheckpointRoot
 from model_verify.findings import Finding, Severity
@@ -20,6 +19,7 @@ from model_verify.merge.backend import Backend
 from model_verify.merge.methods import load
 from model_verify.merge.methods.linear_f64 import linear_call
 from model_verify.models import TrainStep
+from model_verify.operations import BLENDABLE_DTYPES
 from model_verify.replay import Hypothesis, Movement, ReplayResult, Stored
 from model_verify.report import ReportCandidate, ReportTrial, StepVerdict
 from model_verify.tensors import TensorInfo, described

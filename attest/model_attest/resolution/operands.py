@@ -11,9 +11,9 @@ from model_attest.recipes.recipe import Contribution, Recipe
 from model_attest.resolution.layers import is_known, stand_ins
 from model_attest.resolution.models import Model
 from model_attest.resolution.placement import Placed
-from model_verify.binding import BLENDABLE_DTYPES
 from model_verify.errors import RecipeInvalid
 from model_verify.models import FloatDtype
+from model_verify.operations import BLENDABLE_DTYPES
 from model_verify.tensors import TensorInfo
 
 FLOAT_DTYPES: Mapping[str, FloatDtype] = {"F32": "F32", "BF16": "BF16", "F16": "F16"}

@@ -104,20 +104,13 @@ def decode(bits: int, kind: Format) -> Number | None:
 def encode(value: Number, kind: Format) -> int:
     """Return the bits of a number that `kind` holds exactly."""
     exact = round_number(value, kind)
-    assert same(exact, value), (value, kind)
+    assert fraction(exact) == fraction(value), (value, kind)
     significand, exponent = exact.significand, exact.exponent
     if significand.bit_length() > kind.precision:
         significand, exponent = significand >> 1, exponent + 1
     # The leading one of a normal significand carries into the exponent field, which therefore starts one lower.
     magnitude = ((exponent - kind.lowest) << (kind.precision - 1)) + significand
     return int(value.negative) << (kind.size_bits - 1) | magnitude
-
-
-def same(a: Number, b: Number) -> bool:
-    """Return whether two numbers have one value; zeros of both signs do."""
-    exponent = min(a.exponent, b.exponent)
-    left, right = a.significand << (a.exponent - exponent), b.significand << (b.exponent - exponent)
-    return left == right and (a.negative == b.negative or left == 0)
 
 
 def fraction(value: Number) -> Fraction:

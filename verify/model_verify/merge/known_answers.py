@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from model_verify.merge.kernel import Call
+from model_verify.merge.kernel import Block, Call
 
 _REPEATS = 37
 """Each answer stands several times in a row, so that vector loops and their tails are both asked."""
@@ -95,10 +95,19 @@ KNOWN_ANSWERS = (
 
 @dataclass(frozen=True, slots=True)
 class MethodAnswer:
-    """Operands as (dtype, data), all of `shape`, and the bytes that a call must give for them."""
+    """Operands as (dtype, data), and the bytes that a call must give for them.
+
+    All have `shape`, unless `shapes` has one for each operand; the output has `shape`.
+    """
 
     name: str
     call: Call
     shape: tuple[int, ...]
     operands: tuple[tuple[str, bytes], ...]
     expected: bytes
+    shapes: tuple[tuple[int, ...], ...] | None = None
+
+    def blocks(self) -> list[Block]:
+        """Return the operands as a kernel takes them."""
+        shapes = self.shapes or (self.shape,) * len(self.operands)
+        return [Block(dtype, shape, data) for (dtype, data), shape in zip(self.operands, shapes, strict=True)]

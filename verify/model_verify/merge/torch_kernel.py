@@ -7,6 +7,7 @@ computes there.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from typing import ClassVar
@@ -75,9 +76,8 @@ class TorchKernel:
             return
         torch.set_num_threads(1)  # work is spread over chunks: torch's own pool contends with that
         for answer in self.known_answers:
-            blocks = [Block(dtype, answer.shape, data) for dtype, data in answer.operands]
             out = Block(answer.call.dtype, answer.shape, memoryview(bytearray(len(answer.expected))))
-            type(self)(answer.call)._run(backend, blocks, out, None)
+            type(self)(answer.call)._run(backend, answer.blocks(), out, None)
             if bytes(out.data) != answer.expected:
                 raise BackendUnavailable(
                     f"{backend.name} computes other bits than {answer.call.profile} {answer.call.method} "
@@ -92,10 +92,15 @@ def _is_finite(tensor: torch.Tensor) -> bool:
 
 
 def load_block(block: Block, device: str) -> torch.Tensor:
-    """Return the elements on `device`, in the block's dtype and shape; of unsigned bytes where torch has no dtype."""
-    raw = torch.from_numpy(np.frombuffer(block.data, dtype=np.uint8).copy())
+    """Return the elements on `device`, in the block's dtype and shape.
+
+    Elements of one byte that no torch dtype is known for come as unsigned bytes, all others as a row of such bytes.
+    """
+    elements = torch.from_numpy(np.frombuffer(block.data, dtype=np.uint8).copy())
     dtype = TORCH_DTYPES.get(block.dtype)
-    return (raw if dtype is None else raw.view(dtype).reshape(block.shape)).to(device)
+    if dtype is not None:
+        elements = elements.view(dtype)
+    return (elements.reshape(block.shape) if len(elements) == math.prod(block.shape) else elements).to(device)
 
 
 def store(tensor: torch.Tensor, out: Block) -> None:

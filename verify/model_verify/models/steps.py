@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from model_verify.models.training import Environment, Moment, TrainingRecord, Versions
-from model_verify.models.wire import FloatDtype, Identifier, Maybe, Open, Wire, WireCheckpointRoot
+from model_verify.models.wire import FloatDtype, Identifier, Maybe, Open, Size, Wire, WireCheckpointRoot
 
 DecimalText = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 """A number by the grammar of merge §1."""
@@ -126,6 +126,54 @@ class DropStep(StepHead):
     tensors: TensorNames
 
 
+# Steps that change the form with an arithmetic of their own. Spec: forms.
+
+
+class LoraTarget(Open):
+    """A matrix to which the product of two tensors of the adapter is added."""
+
+    tensor: TensorName
+    a: TensorName
+    b: TensorName
+    scale: DecimalText
+    transposed: bool
+    delta_dtype: Maybe[FloatDtype] = None
+
+
+class Replacement(Open):
+    """A tensor of the adapter that takes the place of one of the base, or is new."""
+
+    tensor: TensorName
+    source: TensorName = Field(alias="from")
+
+
+class LoraStep(StepHead):
+    """An adapter merged into its base; the first input is the base, the second the adapter."""
+
+    type: Literal["lora"]
+    profile: Literal["lora/f64-v1", "peft"]
+    dtype: Maybe[FloatDtype] = None
+    targets: list[LoraTarget] = Field(min_length=1)
+    replaced: Maybe[Annotated[list[Replacement], Field(min_length=1)]] = None
+
+
+class DequantizeTarget(Open):
+    """Codes, and the scales of their blocks."""
+
+    tensor: TensorName
+    scale: TensorName
+    block: Annotated[list[Annotated[Size, Field(ge=1)]], Field(min_length=1)]
+
+
+class DequantizeStep(StepHead):
+    """FP8 codes as numbers; the scales are left out, and so are the tensors in `dropped`."""
+
+    type: Literal["dequantize"]
+    dtype: FloatDtype
+    targets: list[DequantizeTarget] = Field(min_length=1)
+    dropped: Maybe[TensorNames] = None
+
+
 # What is taken at the signer's word. Spec: pipeline §4, §7.
 
 
@@ -155,15 +203,28 @@ class RunStep(StepHead):
     finished: Maybe[Moment] = None
 
 
-ReplayedStep = MergeStep | MergekitStep | CastStep | ReshardStep | RenameStep | DropStep
+ReplayedStep = MergeStep | MergekitStep | CastStep | ReshardStep | RenameStep | DropStep | LoraStep | DequantizeStep
 """Steps whose output is computed again."""
-STEP_MODELS = (MergeStep, MergekitStep, CastStep, ReshardStep, RenameStep, DropStep, TrainStep, RunStep)
+STEP_MODELS = (
+    MergeStep,
+    MergekitStep,
+    CastStep,
+    ReshardStep,
+    RenameStep,
+    DropStep,
+    LoraStep,
+    DequantizeStep,
+    TrainStep,
+    RunStep,
+)
 KnownStep = Annotated[
     Annotated[MergeStep | MergekitStep, Field(discriminator="profile")]
     | CastStep
     | ReshardStep
     | RenameStep
     | DropStep
+    | LoraStep
+    | DequantizeStep
     | TrainStep
     | RunStep,
     Field(discriminator="type"),

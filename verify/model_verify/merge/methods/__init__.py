@@ -19,6 +19,11 @@ _KERNELS: dict[tuple[str, str], tuple[str, str]] = {
     **{(profile, method): kernel for method, kernel in _MERGEKIT.items() for profile in METHODS[method].profiles},
     ("linear/f64-v1", "linear"): ("linear_f64", "LinearF64"),
     ("cast/v1", "cast"): ("cast", "Cast"),
+    ("lora/f64-v1", "lora"): ("lora", "LoraFloat64"),
+    ("peft", "lora"): ("lora", "LoraPeft"),
+    ("dequantize/v1", "dequantize"): ("dequantize", "Dequantize"),
+    ("ggml/nofma", "quantize"): ("quantize", "Quantize"),
+    ("ggml/fma", "quantize"): ("quantize", "Quantize"),
 }
 """(Profile, method) -> module in this package, and class there. Built with `class(call)`."""
 
