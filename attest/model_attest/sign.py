@@ -168,7 +168,7 @@ def _check_redirections(source: LocalFolder, manifest: Manifest) -> None:
 def _check_trainable(steps: Sequence[KnownStep], manifest: Manifest) -> None:
     """Raise where the last step calls tensors trainable that are not there: a verifier would find it contradicted."""
     last = steps[-1] if steps else None
-    if not isinstance(last, TrainStep) or last.trainable == "all":
+    if not isinstance(last, TrainStep) or isinstance(last.trainable, str):
         return
     unknown = sorted(set(last.trainable) - infos(primary(manifest)).keys())
     if unknown:
