@@ -17,7 +17,7 @@ import re
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Annotated, NoReturn, ParamSpec
 
@@ -30,6 +30,8 @@ from model_attest.commands.hash import hash_weights
 from model_attest.commands.inspect import inspect
 from model_attest.commands.keygen import keygen
 from model_attest.commands.merge import merge
+from model_attest.commands.record import COMMANDS as RECORD_COMMANDS
+from model_attest.commands.record import HELP as RECORD_HELP
 from model_attest.commands.sign import sign
 from model_attest.commands.verify import verify
 from model_attest.console import Answer
@@ -167,7 +169,16 @@ def _app() -> typer.Typer:
     app.callback(help=HELP)(_options)
     for name, command in _COMMANDS.items():
         app.command(name)(_held(command))
+    app.add_typer(_group(RECORD_HELP, RECORD_COMMANDS), name="record")
     return app
+
+
+def _group(description: str, commands: Mapping[str, Callable[..., Answer]]) -> typer.Typer:
+    """Return commands that stand behind one name."""
+    group = typer.Typer(rich_markup_mode=None, help=description)
+    for name, command in commands.items():
+        group.command(name)(_held(command))
+    return group
 
 
 _COMMANDS: dict[str, Callable[..., Answer]] = {

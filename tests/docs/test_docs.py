@@ -54,12 +54,20 @@ def code_lines(document: Path) -> Iterator[str]:
             yield from (line.removeprefix("$ ") for line in block.text.splitlines())
 
 
+def helps(*command: str) -> Iterator[str]:
+    """Yield the help of a command, and of those that stand behind its name."""
+    shown = attest(*command, "--help").stdout
+    yield shown
+    for name in re.findall(r"^  ([a-z]+)  ", shown.partition("Commands:\n")[2], re.MULTILINE):
+        yield from helps(*command, name)
+
+
 @pytest.fixture(scope="module")
 def flags() -> Mapping[str, set[str]]:
     """The flags of each command, from its help."""
     listed = re.findall(r"^  ([a-z]+)  ", attest("--help").stdout.partition("Commands:\n")[2], re.MULTILINE)
     assert {"hash", "merge", "sign", "verify", "demo"} <= set(listed)
-    return {name: set(_FLAG.findall(attest(name, "--help").stdout)) for name in listed}
+    return {name: set(_FLAG.findall("".join(helps(name)))) for name in listed}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)

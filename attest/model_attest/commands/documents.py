@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from model_verify.models import (
@@ -9,6 +12,7 @@ from model_verify.models import (
     Material,
     MergekitStep,
     MergeStep,
+    StepRecord,
     Wire,
     WireCheckpointRoot,
     WireFileDigest,
@@ -55,6 +59,38 @@ class MergeAnswer(Wire):
     size_bytes: int
     no_effect: list[str]
     backend: str
+
+
+class RecordAnswer(Wire):
+    """A step that was recorded as what gave the model in `out`, with all steps and materials that lead to it."""
+
+    out: str
+    record: str
+    checkpoint_root: WireCheckpointRoot
+    materials: list[Material]
+    steps: list[KnownStep]
+
+
+def recorded(out: str, path: Path, records: Sequence[StepRecord]) -> RecordAnswer:
+    """Return the answer of a command that recorded the last of `records`."""
+    return RecordAnswer(
+        out=out,
+        record=str(path),
+        checkpoint_root=records[-1].step.output.checkpoint_root,
+        materials=[material for record in records for material in record.materials],
+        steps=[record.step for record in records],
+    )
+
+
+def recorded_lines(answer: RecordAnswer) -> list[str]:
+    """Return the same as lines for people."""
+    step = answer.steps[-1]
+    return [
+        f"{answer.checkpoint_root}  {answer.out}",
+        f"  by step {step.id}: {step.type} of {', '.join(step.inputs)}",
+        *(f"  from {material.name}  {material.digest.checkpoint_root}" for material in answer.materials),
+        f"  recorded in {answer.record}: `attest sign {shlex.quote(answer.out)} --key KEY` absorbs it",
+    ]
 
 
 class SignAnswer(Wire):

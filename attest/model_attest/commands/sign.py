@@ -28,7 +28,7 @@ def sign(
 ) -> Answer:
     """Sign a model folder, every byte of it.
 
-    Covers every file, every tensor, and the steps that `attest merge` recorded. Writes DIR/attestation, whole or not at
+    Covers every file, every tensor, and the steps on record in DIR/.attest. Writes DIR/attestation, whole or not at
     all, and only after it has passed the verifier's own checks.
 
     \b

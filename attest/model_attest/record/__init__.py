@@ -7,6 +7,7 @@ What a training loop needs is here: `record_training` for any loop, `AttestCallb
     inputs          what goes into a step, hashed, with the steps that gave it
     training        any training loop: `record_training`
     training_run    what is recorded while it runs, and the step that comes of it
+    training_file   a training that is described in a file; `plain_file` reads it
     training_check  whether the result can be that of such a training
     progress        what is kept of a training on its way
     curve, values   losses and settings in a form that a record can hold

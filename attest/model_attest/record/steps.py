@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from model_attest.placement import output_errors, place_new_file, replace_folder, stage_folder, sync_folder
 from model_verify.canonical import Json, loads
 from model_verify.errors import MalformedDocument, MalformedJson, SourceMissing
-from model_verify.models import Material, StepRecord
+from model_verify.models import KnownStep, Material, StepRecord
 from model_verify.sources.local import LocalFolder
 from model_verify.sources.source import EntryKind, read_whole
 from model_verify.validation import first_problem
@@ -25,6 +25,13 @@ MAX_RECORD_BYTES = 16 << 20
 _NAME = re.compile(r"[0-9]{3,6}\.json")
 _LAST_NUMBER = 999_999
 _MALFORMED = "STEP_RECORD_MALFORMED"
+
+
+def record_of(step: KnownStep, materials: Sequence[Material]) -> StepRecord:
+    """Return the record of a step and of the materials that it is the first to name."""
+    return StepRecord(
+        document_schema="https://model-attest.github.io/step-record/v1", materials=list(materials), step=step
+    )
 
 
 def write_record(folder: Path, record: StepRecord) -> Path:

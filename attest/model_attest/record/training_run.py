@@ -24,7 +24,7 @@ from model_attest.record.progress import (
     remove_progress,
     write_progress,
 )
-from model_attest.record.steps import replace_records
+from model_attest.record.steps import record_of, replace_records
 from model_attest.record.training_check import check_output
 from model_attest.record.values import decimal, now
 from model_verify.digest import CheckpointRoot
@@ -32,10 +32,8 @@ from model_verify.errors import CallerError
 from model_verify.models import (
     MAX_CHECKPOINTS,
     MAX_ENTRIES,
-    Material,
     Resumption,
     StepOutput,
-    StepRecord,
     TrainingRecord,
     TrainStep,
 )
@@ -172,7 +170,7 @@ class TrainingRun:
                 self._go_on(step)
             check_output(plan.trained.weights.tensors, weights.tensors, plan.trainable)
             written = self._step_of(plan, weights.root)
-            records = records_with([plan.trained, *plan.teachers], lambda materials: _record(written, materials))
+            records = records_with([plan.trained, *plan.teachers], lambda materials: record_of(written, materials))
             path = replace_records(folder, records)
             self._ended = written.record.finished if written.record is not None else None
             remove_progress(self.folder)
@@ -235,10 +233,6 @@ class TrainingRun:
     ) -> None:
         if kind is None and self._ended is None:
             self.finish()
-
-
-def _record(step: TrainStep, materials: list[Material]) -> StepRecord:
-    return StepRecord(document_schema="https://model-attest.github.io/step-record/v1", materials=materials, step=step)
 
 
 def _selection(trainable: Trainable) -> Literal["all", "adapter"] | list[str]:

@@ -1,0 +1,16 @@
+"""`attest record`: state how a model came to be that was made without attest. One file for each of its commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from model_attest.commands.record_train import record_train
+from model_attest.console import Answer
+
+HELP = """Record a step that other tools made.
+
+`attest sign` absorbs it. What can be replayed is replayed first; all else will be the signer's word.
+"""
+COMMANDS: Mapping[str, Callable[..., Answer]] = {
+    "train": record_train,
+}
