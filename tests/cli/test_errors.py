@@ -10,6 +10,7 @@ import pytest
 
 from model_attest import cli
 from model_attest.commands import arguments
+from model_attest.commands.record import COMMANDS
 from model_verify.errors import AttestError
 from tests.cli.conftest import Attest, Run, Workplace
 from tests.cli.making import write_model
@@ -158,8 +159,8 @@ def test_nothing_to_do_is_not_success(attest: Attest) -> None:
 
 
 def test_help_of_every_command_states_exit_codes_and_an_example(attest: Attest) -> None:
-    for command in cli._COMMANDS:
-        run = attest(command, "--help")
+    for command in [*cli._COMMANDS, *(f"record {name}" for name in COMMANDS)]:
+        run = attest(*command.split(), "--help")
         assert run.code == 0
         assert "exit codes\n" in run.out
         assert f"example\n    attest {command}" in run.out

@@ -6,7 +6,8 @@ and, where there is one, a `hint` that says what to do.
     AttestError
     ├── CallerError          the caller asked for something impossible
     │   ├── KeyUnreadable        no usable key in a file
-    │   └── RecipeInvalid        a recipe that cannot be run as written
+    │   ├── RecipeInvalid        a recipe that cannot be run as written
+    │   └── NotReproduced        a step to be recorded does not give what is there
     ├── SourceError          bytes could not be had
     │   ├── SourceMissing        no such file or folder
     │   ├── SourceChanged        a file changed while it was read
@@ -43,6 +44,10 @@ class KeyUnreadable(CallerError):
 
 class RecipeInvalid(CallerError):
     code = "RECIPE_INVALID"
+
+
+class NotReproduced(CallerError):
+    code = "NOT_REPRODUCED"
 
 
 class SourceError(AttestError):

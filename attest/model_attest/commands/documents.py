@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from model_verify.models import (
     KnownStep,
     Material,
@@ -62,13 +64,19 @@ class MergeAnswer(Wire):
 
 
 class RecordAnswer(Wire):
-    """A step that was recorded as what gave the model in `out`, with all steps and materials that lead to it."""
+    """A step that was recorded as what gave the model in `out`, with all steps and materials that lead to it.
+
+    Of a step that was replayed: `within` are tensors that are only in the bound of its profile, `no_effect` inputs
+    whose removal would change no bit.
+    """
 
     out: str
     record: str
     checkpoint_root: WireCheckpointRoot
     materials: list[Material]
     steps: list[KnownStep]
+    within: list[str] = Field(default_factory=list)
+    no_effect: list[str] = Field(default_factory=list)
 
 
 def recorded(out: str, path: Path, records: Sequence[StepRecord]) -> RecordAnswer:

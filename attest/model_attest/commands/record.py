@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from model_attest.commands.record_dequantize import record_dequantize
+from model_attest.commands.record_lora import record_lora
 from model_attest.commands.record_train import record_train
 from model_attest.console import Answer
 
@@ -13,4 +15,6 @@ HELP = """Record a step that other tools made.
 """
 COMMANDS: Mapping[str, Callable[..., Answer]] = {
     "train": record_train,
+    "lora": record_lora,
+    "dequantize": record_dequantize,
 }
