@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import itertools
 import os
 import re
 import resource
@@ -32,6 +33,7 @@ from model_attest.commands.keygen import keygen
 from model_attest.commands.merge import merge
 from model_attest.commands.record import COMMANDS as RECORD_COMMANDS
 from model_attest.commands.record import HELP as RECORD_HELP
+from model_attest.commands.run import run_command
 from model_attest.commands.sign import sign
 from model_attest.commands.verify import verify
 from model_attest.console import Answer
@@ -101,7 +103,11 @@ def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; nothing is ever raised but KeyboardInterrupt."""
-    as_json = "--json" in arguments
+    # What stands behind `--` is somebody else's command line.
+    as_json = "--json" in itertools.takewhile(lambda argument: argument != "--", arguments)
+    if _takes_options_of_others(arguments):
+        console.deliver_error("USAGE", "no `--` before the command", "see `attest run --help`", as_json=as_json)
+        return COULD_NOT_RUN
     try:
         outcome = _app()(args=arguments or ["--help"], prog_name="attest", standalone_mode=False)
     except SystemExit:  # whoever read the help has seen enough of it
@@ -119,6 +125,11 @@ def run(arguments: list[str]) -> int:
         return _report(outcome, as_json)
     # `attest "$OPTIONS"` with nothing in it must not look like success to a script.
     return COULD_NOT_RUN if not arguments else int(outcome or 0)
+
+
+def _takes_options_of_others(arguments: list[str]) -> bool:
+    """Return whether a command line to be run is not set apart by `--`, so that its options would be taken for ours."""
+    return arguments[:1] == ["run"] and len(arguments) > 1 and not {"--", "-h", "--help"} & set(arguments)
 
 
 def _report(error: BaseException, as_json: bool) -> int:
@@ -189,6 +200,7 @@ _COMMANDS: dict[str, Callable[..., Answer]] = {
     "sign": sign,
     "verify": verify,
     "inspect": inspect,
+    "run": run_command,
     "demo": demo,
 }
 

@@ -5,6 +5,7 @@ and, where there is one, a `hint` that says what to do.
 
     AttestError
     ├── CallerError          the caller asked for something impossible
+    │   ├── CommandFailed        a command that was wrapped has failed
     │   ├── KeyUnreadable        no usable key in a file
     │   ├── RecipeInvalid        a recipe that cannot be run as written
     │   └── NotReproduced        a step to be recorded does not give what is there
@@ -40,6 +41,16 @@ class CallerError(AttestError):
 
 class KeyUnreadable(CallerError):
     code = "KEY_UNREADABLE"
+
+
+class CommandFailed(CallerError):
+    """A command that was run for the caller; `returncode` is its exit code, or minus the signal that ended it."""
+
+    code = "COMMAND_FAILED"
+
+    def __init__(self, message: str, *, returncode: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.returncode = returncode
 
 
 class RecipeInvalid(CallerError):

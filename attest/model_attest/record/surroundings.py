@@ -20,7 +20,7 @@ from model_attest.record.values import safe_text
 from model_verify import __version__
 from model_verify.models import Hardware, HardwareDevice
 
-_PACKAGES: Mapping[str, str] = {
+PACKAGES: Mapping[str, str] = {
     "torch": "torch", "transformers": "transformers", "trl": "trl", "peft": "peft", "accelerate": "accelerate",
     "datasets": "datasets", "tokenizers": "tokenizers", "safetensors": "safetensors", "numpy": "numpy",
     "bitsandbytes": "bitsandbytes", "deepspeed": "deepspeed", "flash_attn": "flash-attn", "triton": "triton",
@@ -38,7 +38,7 @@ MAX_VERSION = 256
 def software() -> dict[str, str]:
     """Return the versions of what this process has loaded, of Python, and of the GPU's software."""
     found = {"python": platform.python_version(), "model-attest": __version__}
-    for module, distribution in _PACKAGES.items():
+    for module, distribution in PACKAGES.items():
         if module in sys.modules:
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
                 found[distribution] = importlib.metadata.version(distribution)

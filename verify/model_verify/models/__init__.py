@@ -40,6 +40,8 @@ from model_verify.models.statement import (
     Subject,
 )
 from model_verify.models.steps import (
+    MAX_ARGUMENT,
+    MAX_ARGUMENTS,
     STEP_MODELS,
     CastStep,
     Coefficient,
@@ -118,6 +120,8 @@ __all__ = [
     "BUNDLE_PATH",
     "LEAVES_PATH",
     "MANIFEST_PATH",
+    "MAX_ARGUMENT",
+    "MAX_ARGUMENTS",
     "MAX_CHECKPOINTS",
     "MAX_ENTRIES",
     "MAX_LOSS_POINTS",
