@@ -14,9 +14,9 @@ def replayed_answer(out: str, result: Replayed) -> Answer:
     """Return what was recorded, as lines and as JSON."""
     from model_attest.commands.documents import members, recorded, recorded_lines
 
-    answer = recorded(out, result.path, [result.record])
+    answer = recorded(out, result.path, result.records)
     answer = answer.model_copy(update={"within": list(result.within), "no_effect": list(result.no_effect)})
-    profile: str | None = getattr(result.record.step, "profile", None)
+    profile: str | None = getattr(result.records[-1].step, "profile", None)
     count = len(result.within)
     standing = f"{count} tensor{'s' if count != 1 else ''} within its bound" if count else "to the bit"
     lines = [*recorded_lines(answer), f"  replayed{f' by {profile}' if profile else ''}: {standing}"]

@@ -1,4 +1,4 @@
-"""A step that was made with other tools: replayed against its output, and recorded where it gives that.
+"""Steps that were made with other tools: replayed against their output, and recorded where they give that.
 
 Every byte of inputs and output is read once: hashed, computed with, compared.
 """
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from model_attest.hashing import Progress
 from model_attest.recipes.recipe import identifiers
-from model_attest.record.steps import record_of, write_record
+from model_attest.record.steps import merge_materials, read_records, record_of, replace_records
 from model_verify.binding import BoundStep, bind_step
 from model_verify.digest import CheckpointRoot
-from model_verify.errors import AmbiguousWeights, MalformedWeights, NotReproduced
+from model_verify.errors import AmbiguousWeights, CallerError, MalformedWeights, NotReproduced
 from model_verify.merge.kernel import Standing
-from model_verify.models import Material, MaterialDigest, ReplayedStep, StepOutput, StepRecord
+from model_verify.models import KnownStep, Material, MaterialDigest, ReplayedStep, StepOutput, StepRecord
 from model_verify.sources.local import LocalFolder
 from model_verify.tensors import TensorInfo, described
 from model_verify.weight_sets import FolderWeights, WeightSet, read_weight_sets
@@ -36,12 +36,16 @@ _OUT = "out"
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A folder with weights: its identifier in the statement, and one of its weight sets."""
+    """A folder with weights: its identifier in the statement, and one of its weight sets.
+
+    `records` are the steps that gave an input, by the records in its folder; none where it is a material.
+    """
 
     id: str
     source: LocalFolder
     weights: FolderWeights
     weight_set: WeightSet
+    records: tuple[StepRecord, ...] = ()
 
     @property
     def infos(self) -> dict[str, TensorInfo]:
@@ -54,9 +58,12 @@ class ModelFolder:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What was recorded, and where. `within` are tensors that are only in the bound of the step's profile."""
+    """What was recorded, and where; the last record is that of the output, before it are those that lead to it.
 
-    record: StepRecord
+    `within` are tensors that are only in the bound of the step's profile.
+    """
+
+    records: tuple[StepRecord, ...]
     path: Path
     within: tuple[str, ...]
     no_effect: tuple[str, ...]
@@ -64,15 +71,19 @@ class Replayed:
 
 
 def read_folders(*folders: LocalFolder) -> list[ModelFolder]:
-    """Return folders with their primary weight sets and identifiers made of their names. Raises `MalformedInput`."""
+    """Return inputs and, last, the output with their primary weight sets. Raises `MalformedInput`.
+
+    Their identifiers are made of the names of the folders; an input with step records has that of its last step.
+    """
+    records = [tuple(read_records(folder.root)) for folder in folders[:-1]] + [()]
     names = identifiers([folder.root.resolve().name for folder in folders])
-    return [_read_folder(name, folder) for name, folder in zip(names, folders, strict=True)]
+    return [_read_folder(*each) for each in zip(names, folders, records, strict=True)]
 
 
-def _read_folder(name: str, source: LocalFolder) -> ModelFolder:
+def _read_folder(name: str, source: LocalFolder, records: tuple[StepRecord, ...]) -> ModelFolder:
     try:
         weights = read_weight_sets(source)
-        return ModelFolder(name, source, weights, weights.require())
+        return ModelFolder(records[-1].step.id if records else name, source, weights, weights.require(), records)
     except (AmbiguousWeights, MalformedWeights) as error:
         where = f"{source.label}: {error.where}".removesuffix(": ")
         raise type(error)(error.reason, where=where, rule=error.rule) from error
@@ -85,10 +96,9 @@ def standing(
 
     Raises `NotReproduced` where names, dtypes or shapes are already others.
     """
-    bound = bind_step(step, [folder.infos for folder in inputs])
-    _check_bound(step, bound, out)
+    ((_, bound),) = _bind([step], inputs, out)
     chosen = BoundStep({name: bound.operations[name] for name in names}, ())
-    result = _run(step.id, chosen, inputs, out, device=device, threads=None, progress=None, only=True)
+    result = _run([(step, chosen)], inputs, out, device=device, threads=None, progress=None, only=True)
     found = [result.tensors[step.id, name] for name in chosen.operations]
     if any(tensor.refused or not tensor.finite for tensor in found):
         return Standing.DIFFERENT
@@ -104,30 +114,75 @@ def record(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Replayed:
-    """Replay a step, compare it with `out`, and write its record there.
+    """Replay a step, compare it with `out`, and write its record there, behind those that lead to its inputs.
 
     Raises `NotReproduced`, naming tensors, where the step does not give what is in `out`.
     """
-    bound = bind_step(step, [folder.infos for folder in inputs])
-    _check_bound(step, bound, out)
-    result = _run(step.id, bound, inputs, out, device=device, threads=threads, progress=progress)
-    within = _compare(step, bound, result)
-    materials = [_material(folder, result) for folder in inputs]
-    output = StepOutput(checkpoint_root=result.checkpoint_root(_OUT), weight_set=step.output.weight_set)
-    made = record_of(step.model_copy(update={"output": output}), materials)
-    return Replayed(
-        record=made,
-        path=write_record(out.source.root, made),
-        within=within,
-        no_effect=tuple(f.id for f in inputs if (step.id, _node(f)) not in result.effective),
-    )
+    return record_chain([step], inputs, out, device=device, threads=threads, progress=progress)
 
 
-def _check_bound(step: ReplayedStep, bound: BoundStep, out: ModelFolder) -> None:
-    """Raise `NotReproduced` where operands are wrong, or names, dtypes or shapes are not those of the output."""
-    for finding in bound.findings:
-        raise NotReproduced(f"{finding.where.removeprefix(f'{step.id}: ')}: {finding.actual}")
-    there, given = out.infos, bound.outputs
+def record_chain(
+    steps: Sequence[ReplayedStep],
+    inputs: Sequence[ModelFolder],
+    out: ModelFolder,
+    *,
+    device: str,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Replayed:
+    """Do the same for steps of which each works on `inputs` and on the outputs of those before it."""
+    bound = _bind(steps, inputs, out)
+    result = _run(bound, inputs, out, device=device, threads=threads, progress=progress)
+    within = _compare(*bound[-1], result)
+    finished: list[KnownStep] = []
+    for step in steps:
+        root = result.checkpoint_root(_OUT if step is steps[-1] else step.id)
+        output = StepOutput(checkpoint_root=root, weight_set=step.output.weight_set)
+        finished.append(step.model_copy(update={"output": output}))
+    records = _records(finished, inputs, result)
+    idle = [f.id for f in inputs if not any((step.id, _node(f)) in result.effective for step in steps)]
+    return Replayed(records, replace_records(out.source.root, records), within, tuple(idle))
+
+
+def _records(steps: Sequence[KnownStep], inputs: Sequence[ModelFolder], result: ReplayResult) -> tuple[StepRecord, ...]:
+    """Return the records of the inputs, each once, and those of `steps`. Raises `CallerError` where they disagree."""
+    earlier: dict[str, StepRecord] = {}
+    for folder in inputs:
+        if folder.records and folder.records[-1].step.output.checkpoint_root != result.checkpoint_root(_node(folder)):
+            raise CallerError(
+                f"the step records of {folder.source.label} are of other weights than those that are there",
+                hint="record what changed them, or remove its folder `.attest`",
+            )
+        for record in folder.records:
+            if earlier.setdefault(record.step.id, record).step != record.step:
+                raise CallerError(
+                    f"two steps are called `{record.step.id}`", hint="they are in the records of two inputs"
+                )
+    materials = [_material(folder, result) for folder in inputs if not folder.records]
+    first = record_of(steps[0], materials)
+    records = (*earlier.values(), first, *(record_of(step, []) for step in steps[1:]))
+    names = [material.name for material in merge_materials(records)] + [record.step.id for record in records]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise CallerError(f"two materials or steps are called `{twice}`", hint="give one of the folders another name")
+    return records
+
+
+def _bind(
+    steps: Sequence[ReplayedStep], inputs: Sequence[ModelFolder], out: ModelFolder
+) -> list[tuple[ReplayedStep, BoundStep]]:
+    """Return steps with their operations.
+
+    Raises `NotReproduced` where operands are wrong, or names, dtypes or shapes are not those of the output.
+    """
+    known: dict[str, Mapping[str, TensorInfo]] = {folder.id: folder.infos for folder in inputs}
+    found: list[tuple[ReplayedStep, BoundStep]] = []
+    for step in steps:
+        bound = bind_step(step, [known[name] for name in step.inputs])
+        for finding in bound.findings:
+            raise NotReproduced(f"{finding.where.removeprefix(f'{step.id}: ')}: {finding.actual}")
+        known[step.id] = bound.outputs
+        found.append((step, bound))
+    there, given = out.infos, found[-1][1].outputs
     differing = [name for name in sorted(there.keys() | given.keys()) if there.get(name) != given.get(name)]
     if differing:
         name = differing[0]
@@ -135,6 +190,7 @@ def _check_bound(step: ReplayedStep, bound: BoundStep, out: ModelFolder) -> None
             f"{name}: {out.source.label} has {described(there.get(name))}, the step gives {described(given.get(name))}"
             + _and_more(len(differing) - 1)
         )
+    return found
 
 
 def _compare(step: ReplayedStep, bound: BoundStep, result: ReplayResult) -> tuple[str, ...]:
@@ -174,8 +230,7 @@ def _material(folder: ModelFolder, result: ReplayResult) -> Material:
 
 
 def _run(
-    node: str,
-    bound: BoundStep,
+    steps: Sequence[tuple[ReplayedStep, BoundStep]],
     inputs: Sequence[ModelFolder],
     out: ModelFolder,
     *,
@@ -184,7 +239,7 @@ def _run(
     progress: Progress | None,
     only: bool = False,
 ) -> ReplayResult:
-    """Run the engine over inputs and output; with `only`, over no more tensors than the operations need."""
+    """Run the engine over inputs and output; with `only`, over no more tensors than the one step needs."""
     from model_verify.checkpoints import JobBoard, open_checkpoint
     from model_verify.merge.selection import select_backend
     from model_verify.replay import run
@@ -192,19 +247,23 @@ def _run(
     backend = select_backend(device)
     board = JobBoard()
     needed = [
-        {o.info.name for op in bound.operations.values() for o in op.operands if o.position == at}
+        {o.info.name for op in steps[0][1].operations.values() for o in op.operands if o.position == at}
         for at in range(len(inputs))
     ]
     with ExitStack() as stack:
-        nodes: list[tuple[str, Mapping[str, TensorInfo]]] = []
+        nodes: dict[str, tuple[str, Mapping[str, TensorInfo]]] = {}
         for folder, names in zip(inputs, needed, strict=True):
             opened = open_checkpoint(_node(folder), folder.source, folder.stored, folder.weights.files, stack)
             board.add_checkpoint(_restricted(opened, names) if only else opened)
-            nodes.append((opened.node, {name: opened.infos[name] for name in names} if only else opened.infos))
+            infos = {name: opened.infos[name] for name in names} if only else opened.infos
+            nodes[folder.id] = (opened.node, infos)
         there = open_checkpoint(_OUT, out.source, out.stored, out.weights.files, stack)
-        there = _restricted(there, set(bound.operations)) if only else there
+        there = _restricted(there, set(steps[-1][1].operations)) if only else there
         board.add_checkpoint(there)
-        board.add_step(node, bound, nodes, compare_with=there)
+        for step, bound in steps:
+            last = step is steps[-1][0]
+            board.add_step(step.id, bound, [nodes[i] for i in step.inputs], compare_with=there if last else None)
+            nodes[step.id] = (step.id, bound.outputs)
         return run(board.jobs(), backend=backend, threads=threads, progress=progress)
 
 
