@@ -18,15 +18,16 @@ from model_verify import merkle
 from model_verify.checkpoints import JobBoard, OpenCheckpoint, open_checkpoint
 from model_verify.digest import CheckpointRoot, FileDigest, TensorRoot
 from model_verify.errors import CallerError, MalformedDocument, SourceMissing
-from model_verify.files import is_safetensors
+from model_verify.files import SAFETENSORS, has_tensors
 from model_verify.merge.difference import Difference
 from model_verify.models import LEAVES_PATH, MANIFEST_PATH, Manifest
 from model_verify.replay import Computed, ReplayResult, run
 from model_verify.sources.local import LocalFolder
 from model_verify.sources.source import Source, read_whole
 from model_verify.tensors import CHUNK_BYTES, TensorInfo
-from model_verify.weight_sets import SAFETENSORS, FolderWeights, WeightSet, read_weight_sets
-from model_verify.weights import StoredTensor, WeightFile, read_weight_file
+from model_verify.weight_files import read_weight_file
+from model_verify.weight_sets import FolderWeights, WeightSet, read_weight_sets
+from model_verify.weights import StoredTensor, WeightFile
 
 INDEX_SUFFIX = ".json"
 
@@ -82,7 +83,7 @@ class TensorChange:
 
 
 def open_weights(text: str) -> Weights:
-    """Return the weights at a path: a folder's primary set, the set of an index, or one safetensors file.
+    """Return the weights at a path: a folder's primary set, the set of an index, or one safetensors or GGUF file.
 
     Raises `CallerError`, `SourceError`, and `MalformedInput` for what no loader would take.
     """
@@ -95,7 +96,7 @@ def open_weights(text: str) -> Weights:
         return _of_set(text, source, found.require(), found)
     if not path.exists():
         raise SourceMissing(f"{text} does not exist")
-    if is_safetensors(path.name):
+    if has_tensors(path.name):
         target = path.resolve()  # named by the caller, so a link may lead anywhere
         source = LocalFolder(target.parent)
         with source.open(target.name) as file:
@@ -111,7 +112,7 @@ def open_weights(text: str) -> Weights:
             if weight_set.index == path.name:
                 return _of_set(text, source, weight_set, found)
     raise CallerError(
-        f"{text} is no folder, no safetensors file and no index of safetensors files",
+        f"{text} is no folder, no safetensors or GGUF file and no index of safetensors files",
         hint="name a model folder, `model.safetensors` or `model.safetensors.index.json`",
     )
 

@@ -128,34 +128,43 @@ class ChunkHasher:
 
     def __init__(self, weight_file: WeightFile) -> None:
         self._weight_file = weight_file
-        self._lengths = self._piece_lengths()
+        self._pieces = self._cut()
         self._digests: list[bytes] = []
         self._state = hashlib.sha256()
-        self._missing_bytes = next(self._lengths)
+        self._missing_bytes, self._is_hashed = next(self._pieces)
 
-    def _piece_lengths(self) -> Iterator[int]:
-        """Yield the lengths of the header and of every chunk; none of them is 0."""
+    def _cut(self) -> Iterator[tuple[int, bool]]:
+        """Yield the lengths of the header, of every chunk, and of what lies between tensors, which is not hashed here.
+
+        None of them is 0.
+        """
         tensors = self._weight_file.tensors
-        yield tensors[0].offset if tensors else self._weight_file.size_bytes
+        position = tensors[0].offset if tensors else self._weight_file.size_bytes
+        yield position, True
         for tensor in tensors:
+            if tensor.offset > position:
+                yield tensor.offset - position, False
             size_bytes = tensor.info.size_bytes
             for start in range(0, size_bytes, CHUNK_BYTES):
-                yield min(CHUNK_BYTES, size_bytes - start)
+                yield min(CHUNK_BYTES, size_bytes - start), True
+            position = tensor.offset + size_bytes
 
     def update(self, data: memoryview) -> None:
         """Take the next bytes of the file."""
         position = 0
         while position < len(data):
             piece = data[position : position + self._missing_bytes]
-            self._state.update(piece)
+            if self._is_hashed:
+                self._state.update(piece)
             position += len(piece)
             self._missing_bytes -= len(piece)
             if self._missing_bytes == 0:
-                self._digests.append(self._state.digest())
-                self._state = hashlib.sha256(_LEAF_PREFIX)
-                self._missing_bytes = next(self._lengths, 0)
+                if self._is_hashed:
+                    self._digests.append(self._state.digest())
+                    self._state = hashlib.sha256(_LEAF_PREFIX)
+                self._missing_bytes, self._is_hashed = next(self._pieces, (0, False))
                 if self._missing_bytes == 0:
-                    return  # that was the last chunk: headers leave no bytes after it
+                    return  # that was the last chunk: only padding can follow
 
     @property
     def header_digest(self) -> FileDigest:

@@ -24,7 +24,7 @@ from model_verify.models import (
 )
 from model_verify.sources.local import LocalFolder
 from model_verify.sources.source import Entry, EntryKind, Source, read_whole
-from model_verify.weight_sets import SAFETENSORS, FolderWeights, WeightSet, read_weight_sets
+from model_verify.weight_sets import FolderWeights, WeightSet, read_weight_sets
 
 _OWN_PATHS = (MANIFEST_PATH, LEAVES_PATH, BUNDLE_PATH)
 
@@ -153,7 +153,7 @@ def _manifest_file(path: str, hashed: HashedFile, weights: FolderWeights) -> Man
 
 
 def _manifest_set(weight_set: WeightSet, hashed: Mapping[str, HashedFile]) -> ManifestWeightSet:
-    if weight_set.format != SAFETENSORS:
+    if weight_set.format not in files.TENSOR_FORMATS:
         return ManifestWeightSet(
             prefix=weight_set.prefix,
             format=weight_set.format,
@@ -189,7 +189,7 @@ def _manifest_tensors(weight_set: WeightSet, roots: Mapping[str, TensorRoot]) ->
 
 
 def _leaf_file(weights: FolderWeights, hashed: Mapping[str, HashedFile]) -> bytes:
-    """Return the leaves of all safetensors sets in manifest order. Spec: manifest §6."""
+    """Return the leaves of all sets with tensors in manifest order. Spec: manifest §6."""
     return b"".join(
         hashed[stored.path].leaves[stored.info.name] for weight_set in weights.sets for stored in weight_set.tensors
     )

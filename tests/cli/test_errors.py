@@ -54,7 +54,7 @@ def test_an_empty_path_is_not_the_current_folder(
 def test_a_file_where_a_folder_is_meant(attest: Attest, made: Workplace) -> None:
     refused(attest("verify", made / "lab.pub"), "is not a folder")
     refused(attest("sign", made / "lab.pub", "--key", made / "lab"), "is not a folder")
-    refused(attest("hash", made / "lab.pub"), "no safetensors file")
+    refused(attest("hash", made / "lab.pub"), "no safetensors or GGUF file")
 
 
 def test_a_folder_where_a_file_is_meant(attest: Attest, made: Workplace, tmp_path: Path) -> None:

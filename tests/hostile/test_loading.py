@@ -14,6 +14,7 @@ from model_verify.files import WEIGHT_SUFFIXES
 from model_verify.procedure import Request, verify
 from model_verify.sources.local import LocalFolder
 from model_verify.weight_sets import read_weight_sets
+from tests.forms.gguf_files import assembled, tensor
 from tests.hostile.forging import ONE_TENSOR, OTHER_TENSOR, Forger, codes, index
 from tests.models import SignedMerge
 
@@ -116,7 +117,8 @@ def test_weights_beside_the_verified_ones_never_reach_level_3(
     signed_copy: SignedMerge, forger: Forger, suffix: str
 ) -> None:
     name = f"zz{suffix}" if suffix == ".safetensors" else f"zz{suffix.upper()}"  # another case of this one is ambiguous
-    (signed_copy.merged / name).write_bytes(OTHER_TENSOR)
+    one = assembled([], [tensor(b"w", [2], 0, 0)], bytes(8))
+    (signed_copy.merged / name).write_bytes(one if suffix == ".gguf" else OTHER_TENSOR)
     shutil.rmtree(signed_copy.merged / "attestation")
     sign_folder(signed_copy.merged, forger.signer, name="x")
     report = signed_copy.verify(expected_key=forger.signer.public_key)

@@ -307,7 +307,7 @@ def test_an_adapter_shares_no_tensor_with_its_base(base: Path, home: Path) -> No
     [
         ({"base": "nowhere"}, "neither a path nor a model"),
         ({"base": ""}, "empty path"),
-        ({"base": "letters.txt"}, "no folder, no safetensors file"),
+        ({"base": "letters.txt"}, "no folder, no safetensors or GGUF file"),
         ({"name": "a b"}, "no identifier"),
         ({"base_name": "x" * 65}, "no identifier"),
         ({"teachers": ["nowhere"]}, "neither a path"),

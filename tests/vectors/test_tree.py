@@ -6,7 +6,7 @@ from typing import Any
 from model_verify import merkle
 from model_verify.sources.local import LocalFolder
 from model_verify.tensors import TensorInfo
-from model_verify.weights import read_weight_file
+from model_verify.weight_files import read_weight_file
 from tests.vectors.vector import Vector
 
 AREA = "tree"

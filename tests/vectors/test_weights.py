@@ -7,15 +7,16 @@ import pytest
 from model_verify import merkle
 from model_verify.errors import MalformedWeights
 from model_verify.sources.local import LocalFolder
-from model_verify.weights import read_weight_file
+from model_verify.weight_files import read_weight_file
 from tests.vectors.vector import Vector
 
 AREA = "weights"
 
 
-def test_safetensors_are_read_or_refused_as_the_vector_says(vector: Vector, tmp_path: Path) -> None:
-    (tmp_path / "file.safetensors").write_bytes(vector.data(vector.input["file"]))
-    with LocalFolder(tmp_path).open("file.safetensors") as file:
+def test_files_are_read_or_refused_as_the_vector_says(vector: Vector, tmp_path: Path) -> None:
+    path = f"file.{vector.input.get('format', 'safetensors')}"
+    (tmp_path / path).write_bytes(vector.data(vector.input["file"]))
+    with LocalFolder(tmp_path).open(path) as file:
         if not vector.expected["accepted"]:
             with pytest.raises(MalformedWeights) as refused:
                 read_weight_file(file)

@@ -14,7 +14,8 @@ from model_verify.operations import Operation
 from model_verify.replay import Computed, Hypothesis, Key, Movement, Sink, Stored, TensorJob
 from model_verify.sources.source import File, Source
 from model_verify.tensors import TensorInfo
-from model_verify.weights import StoredTensor, WeightFile, read_weight_file
+from model_verify.weight_files import read_weight_file
+from model_verify.weights import StoredTensor, WeightFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,10 @@ WEIGHT_SUFFIXES = (
     ".onnx_data", ".h5", ".keras", ".msgpack", ".npz", ".npy", ".tflite", ".pb", ".ot", ".mlmodel", ".dduf", ".nemo",
     ".distcp", ".pdparams",
 )  # fmt: skip
+SAFETENSORS = "safetensors"
+GGUF = "gguf"
+TENSOR_FORMATS = frozenset({SAFETENSORS, GGUF})
+"""Formats whose tensors the standard reads; files of others are hashed whole."""
 PICKLE_FORMATS = frozenset(
     {"bin", "pt", "pth", "pth.tar", "pkl", "pickle", "ckpt", "joblib", "nemo", "distcp", "pdparams", "h5", "keras"}
 )
@@ -101,9 +105,9 @@ def weight_format(path: str) -> str:
     return "pth.tar" if name.endswith(".pth.tar") else name.rsplit(".", 1)[-1]
 
 
-def is_safetensors(path: str) -> bool:
-    """Return whether the standard reads `path` as a safetensors file. Spec: manifest §3.4."""
-    return path.casefold().endswith(".safetensors")
+def has_tensors(path: str) -> bool:
+    """Return whether the standard reads the tensors of the file at `path`. Spec: manifest §3.4."""
+    return weight_format(path) in TENSOR_FORMATS
 
 
 def is_exempt(path: str) -> bool:

@@ -42,7 +42,7 @@ def check_folder(source: Source, manifest: Manifest) -> FolderCheck:
     present = {entry.path: entry for entry in entries if entry.kind is EntryKind.FILE}
     listed = {file.path: file for file in manifest.files}
     check.findings += limited(_listing(source, entries, listed))
-    plain = [file for path, file in listed.items() if path in present and not files.is_safetensors(path)]
+    plain = [file for path, file in listed.items() if path in present and not files.has_tensors(path)]
     interrupted = threading.Event()
     with ThreadPoolExecutor() as pool:
         try:

@@ -12,10 +12,10 @@ from model_verify import files, merkle
 from model_verify.canonical import dumps, loads
 from model_verify.digest import CheckpointRoot, TensorRoot
 from model_verify.errors import MalformedDocument, MalformedJson
+from model_verify.gguf import GGUF_DTYPES
 from model_verify.models import Manifest, ManifestFile, ManifestTensor, ManifestWeightSet
-from model_verify.tensors import DTYPE_BITS, MAX_DATA_BITS, TensorInfo
+from model_verify.tensors import BLOCK_DTYPES, DTYPE_BITS, MAX_DATA_BITS, TensorInfo
 from model_verify.validation import first_problem
-from model_verify.weight_sets import SAFETENSORS
 
 MAX_MANIFEST_BYTES = 256 << 20
 
@@ -103,8 +103,8 @@ def _path_problems(listed: Sequence[ManifestFile]) -> Iterator[str]:
             yield f"path {_quoted(file.path)} is exempt and cannot be listed"
         elif file.file_class != files.file_class(file.path):
             yield f"{_quoted(file.path)} is of class {files.file_class(file.path)}, not {file.file_class}"
-        elif (file.header_digest is not None) != files.is_safetensors(file.path):
-            yield f"{_quoted(file.path)}: a header digest is for safetensors files, and for each of them"
+        elif (file.header_digest is not None) != files.has_tensors(file.path):
+            yield f"{_quoted(file.path)}: a header digest is for files whose tensors are read, and for each of them"
     for one, other in files.colliding_paths(file.path for file in listed):
         yield f"paths {_quoted(one)} and {_quoted(other)} are equal after case folding"
 
@@ -117,27 +117,30 @@ def _set_problems(weight_set: ManifestWeightSet, listed: dict[str, ManifestFile]
     for path in weight_set.files:
         if path not in listed or files.weight_format(path) != weight_set.format or listed[path].file_class != "weights":
             yield f"{where} names {_quoted(path)}, which is not listed as weights of format {weight_set.format[:40]}"
-    if weight_set.index is not None and (weight_set.index not in listed or weight_set.format != SAFETENSORS):
+    if weight_set.index is not None and (weight_set.index not in listed or weight_set.format != files.SAFETENSORS):
         yield f"{where} names the index {_quoted(weight_set.index)}, which is not listed"
-    is_tree = weight_set.format == SAFETENSORS
+    is_tree = weight_set.format in files.TENSOR_FORMATS
     if (weight_set.tensors is None) == is_tree or (weight_set.checkpoint_root is None) == is_tree:
-        yield f"{where}: tensors and checkpoint root are for safetensors sets, and for each of them"
-    if weight_set.primary and not is_tree:
+        yield f"{where}: tensors and checkpoint root are for safetensors and GGUF sets, and for each of them"
+    if weight_set.primary and weight_set.format != files.SAFETENSORS:
         yield f"{where} is primary without being safetensors"
     tensors = weight_set.tensors or ()
     yield from _order_problems(f"{where}, tensor", [tensor.name for tensor in tensors])
     own = set(weight_set.files)
     for tensor in tensors:
-        if problem := _tensor_problem(tensor, own):
+        if problem := _tensor_problem(tensor, own, weight_set.format):
             yield f"{where}, tensor {_quoted(tensor.name)} {problem}"
 
 
-def _tensor_problem(tensor: ManifestTensor, own_files: set[str]) -> str | None:
-    if tensor.dtype not in DTYPE_BITS:
+def _tensor_problem(tensor: ManifestTensor, own_files: set[str], form: str) -> str | None:
+    if tensor.dtype not in (GGUF_DTYPES if form == files.GGUF else DTYPE_BITS):
         return f"has the unknown dtype {_quoted(tensor.dtype)}"
     if tensor.file not in own_files:
         return f"lies in {_quoted(tensor.file)}, which the set does not name"
-    bits = info(tensor).elements * DTYPE_BITS[tensor.dtype]
+    row = tensor.shape[-1] if tensor.shape else 1
+    if tensor.dtype in BLOCK_DTYPES and row % BLOCK_DTYPES[tensor.dtype][0]:
+        return f"has rows that are no multiple of {BLOCK_DTYPES[tensor.dtype][0]}"
+    bits = info(tensor).size_bits
     return "has a size that is not whole bytes below 2^56 bits" if bits % 8 or bits >= MAX_DATA_BITS else None
 
 

@@ -384,7 +384,8 @@ class _Procedure:
         for material in self.statement.materials:
             yield ReportNotChecked(what=f"origin of material {material.name}", why="only its root is known")
         yield ReportNotChecked(
-            what="file digests of safetensors files", why="their header digests and tensor roots fix the same bytes"
+            what="file digests of safetensors and GGUF files",
+            why="their header digests and tensor roots fix the same bytes",
         )
         if self.attestation_entry("model.sig") is not None:
             yield ReportNotChecked(what="model.sig", why="OpenSSF Model Signing is not evaluated by this version")

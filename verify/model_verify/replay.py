@@ -30,7 +30,7 @@ from model_verify.merge.difference import Difference, compare, differs_from_all,
 from model_verify.merge.kernel import Block, Kernel, Opinion, Standing
 from model_verify.merkle import LEAF_BYTES, checkpoint_root, leaf, split_leaves, tensor_root
 from model_verify.sources.source import File
-from model_verify.tensors import CHUNK_BYTES, DTYPE_BITS, TensorInfo
+from model_verify.tensors import BLOCK_DTYPES, CHUNK_BYTES, DTYPE_BITS, TensorInfo, packing
 
 Sink = Callable[[TensorInfo, int, memoryview], None]
 """Takes a tensor, an offset into its data in bytes, and the bytes there. Called from several threads."""
@@ -244,6 +244,8 @@ def unit_bytes(info: TensorInfo, job: TensorJob) -> int:
     """Return how many bytes of this tensor one unit covers: all, or whole chunks and the same elements in each."""
     if job.whole:
         return max(1, info.size_bytes)
+    if info.dtype in BLOCK_DTYPES:
+        return CHUNK_BYTES  # what computes blocks takes whole tensors, so that all of this job are alike
     smallest = min(DTYPE_BITS[other.dtype] for other in _infos(job))
     return CHUNK_BYTES * DTYPE_BITS[info.dtype] // smallest
 
@@ -301,7 +303,7 @@ class _Unit:
         return self._scratch.view("spare", size_bytes)
 
     def block(self, info: TensorInfo, view: memoryview) -> Block:
-        elements = len(view) * 8 // DTYPE_BITS[info.dtype]
+        elements = len(view) * packing(info.dtype).elements // packing(info.dtype).size_bytes
         return Block(info.dtype, info.shape if self.job.whole else (elements,), view)
 
 

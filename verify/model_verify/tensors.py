@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 CHUNK_BYTES = 1 << 20
 
-DTYPE_BITS = {
+DTYPE_BITS: dict[str, int] = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
     "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
@@ -16,7 +17,7 @@ DTYPE_BITS = {
 }  # fmt: skip
 """Bits of one element, for every dtype of safetensors 0.8."""
 
-BLOCK_DTYPES = {
+BLOCK_DTYPES: dict[str, tuple[int, int]] = {
     "GGML_Q4_0": (32, 18), "GGML_Q4_1": (32, 20), "GGML_Q5_0": (32, 22), "GGML_Q5_1": (32, 24),
     "GGML_Q8_0": (32, 34), "GGML_Q8_1": (32, 40),
     "GGML_Q2_K": (256, 84), "GGML_Q3_K": (256, 110), "GGML_Q4_K": (256, 144), "GGML_Q5_K": (256, 176),
@@ -46,12 +47,34 @@ class TensorInfo:
         return math.prod(self.shape)
 
     @property
+    def size_bits(self) -> int:
+        if self.dtype in BLOCK_DTYPES:
+            elements, size_bytes = BLOCK_DTYPES[self.dtype]
+            return self.elements // elements * size_bytes * 8
+        return self.elements * DTYPE_BITS[self.dtype]
+
+    @property
     def size_bytes(self) -> int:
-        return self.elements * DTYPE_BITS[self.dtype] // 8
+        return self.size_bits // 8
 
     @property
     def chunk_count(self) -> int:
         return chunk_count(self.size_bytes)
+
+
+class Packing(NamedTuple):
+    """So many elements, next to each other, are stored in so many bytes."""
+
+    elements: int
+    size_bytes: int
+
+
+def packing(dtype: str) -> Packing:
+    """Return how elements of `dtype` are stored; raises `KeyError` for one that is in no format."""
+    if dtype in BLOCK_DTYPES:
+        return Packing(*BLOCK_DTYPES[dtype])
+    common = math.gcd(DTYPE_BITS[dtype], 8)
+    return Packing(8 // common, DTYPE_BITS[dtype] // common)
 
 
 def chunk_count(size_bytes: int) -> int:

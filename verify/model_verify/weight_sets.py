@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from model_verify.canonical import loads
 from model_verify.errors import AmbiguousWeights, MalformedJson, MalformedWeights, SourceError
-from model_verify.files import file_class, is_exempt, is_reserved, weight_format
+from model_verify.files import SAFETENSORS, file_class, has_tensors, is_exempt, is_reserved, weight_format
 from model_verify.sources.source import EntryKind, Source, read_whole
-from model_verify.weights import StoredTensor, WeightFile, read_weight_file
+from model_verify.weight_files import read_weight_file
+from model_verify.weights import StoredTensor, WeightFile
 
-SAFETENSORS = "safetensors"
 MAX_INDEX_BYTES = 64 << 20
 
 # Case does not count: on many file systems a loader finds the file whatever the case of its name.
@@ -27,7 +27,7 @@ _RULE = "manifest §5"
 
 @dataclass(frozen=True, slots=True)
 class WeightSet:
-    """What a loader takes as one model. `tensors` is ordered by the UTF-8 bytes of names; empty if not safetensors."""
+    """What a loader takes as one model. `tensors` is ordered by the UTF-8 bytes of names; empty where none are read."""
 
     prefix: str
     format: str
@@ -46,7 +46,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class FolderWeights:
-    """All weight sets of a folder, its safetensors files, and what is wrong with them."""
+    """All weight sets of a folder, its files whose tensors are read, and what is wrong with them."""
 
     sets: tuple[WeightSet, ...]
     files: Mapping[str, WeightFile]
@@ -76,17 +76,18 @@ def read_weight_sets(source: Source) -> FolderWeights:
     problems: list[Problem] = []
     files: dict[str, WeightFile] = {}
     for path in paths:
-        if file_class(path) == "weights" and weight_format(path) == SAFETENSORS:
+        if has_tensors(path):
             try:
                 with source.open(path) as file:
                     files[path] = read_weight_file(file)
             except MalformedWeights as error:
                 problems.append(Problem(error))
     malformed = {problem.error.where for problem in problems}
-    found = _Discovery(source, frozenset(paths), files, malformed)
+    plain = {path: file for path, file in files.items() if weight_format(path) == SAFETENSORS}
+    found = _Discovery(source, frozenset(paths), plain, malformed)
     sets = found.safetensors_sets()
     others = [
-        WeightSet(path, weight_format(path), False, (path,), None, ())
+        WeightSet(path, weight_format(path), False, (path,), None, _by_name(files.get(path)))
         for path in paths
         if file_class(path) == "weights" and weight_format(path) != SAFETENSORS
     ]
@@ -197,6 +198,11 @@ class _Discovery:
 
     def _ambiguous(self, where: str, message: str) -> None:
         self.problems.append(AmbiguousWeights(message, where=where, rule=_RULE))
+
+
+def _by_name(file: WeightFile | None) -> tuple[StoredTensor, ...]:
+    tensors = file.tensors if file is not None else ()
+    return tuple(sorted(tensors, key=lambda tensor: tensor.info.name.encode("utf-8")))
 
 
 def _utf8(path: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from model_verify.canonical import MAX_INTEGER, Json, loads
@@ -28,7 +29,7 @@ class StoredTensor:
 
 @dataclass(frozen=True, slots=True)
 class WeightFile:
-    """One safetensors file: its tensors in the order of their data, and the digest of everything before the data."""
+    """One file: its tensors in the order of their data, and the digest of everything before the data."""
 
     path: str
     size_bytes: int
@@ -36,7 +37,7 @@ class WeightFile:
     tensors: tuple[StoredTensor, ...]
 
 
-def read_weight_file(file: File) -> WeightFile:
+def read_safetensors(file: File) -> WeightFile:
     """Return the tensors of a safetensors file, reading only its header.
 
     Raises `MalformedWeights`, citing the rule, for whatever tensor-tree §5 refuses.
@@ -79,7 +80,8 @@ def parse_header(header: bytes, *, path: str, data_start: int, data_bytes: int) 
         spans.append((begin, end, info))
     spans.sort(key=lambda span: span[:2])
     _check_contiguous(spans, data_bytes, path)
-    _check_distinct([info.name for _, _, info in spans], path)
+    if twins := first_twin(info.name for _, _, info in spans):
+        raise _malformed(path, 8, f"tensor names {json.dumps(twins[0])} and {json.dumps(twins[1])} are equal in NFC")
     return tuple(StoredTensor(info, path, data_start + begin) for begin, _, info in spans)
 
 
@@ -103,7 +105,7 @@ def _tensor(name: str, described: Json, path: str) -> tuple[TensorInfo, int, int
     begin, end = (offset for offset in offsets if isinstance(offset, int))
     if begin > end:
         raise _malformed(path, 5, f"{where} ends at {end}, before it begins at {begin}")
-    bits = info.elements * DTYPE_BITS[dtype]
+    bits = info.size_bits
     if bits % 8 or bits >= MAX_DATA_BITS:
         raise _malformed(path, 6, f"{where} has {bits} bits of data, not whole bytes below 2^56 bits")
     if bits != 8 * (end - begin):
@@ -126,15 +128,15 @@ def _check_contiguous(spans: list[tuple[int, int, TensorInfo]], data_bytes: int,
         raise _malformed(path, 7, f"{data_bytes} bytes of data where the tensors have {position}")
 
 
-def _check_distinct(names: list[str], path: str) -> None:
+def first_twin(names: Iterable[str]) -> tuple[str, str] | None:
+    """Return the first two names that are equal after normalisation to NFC, or None."""
     seen: dict[str, str] = {}
     for name in names:
         normal = unicodedata.normalize("NFC", name)
         if normal in seen:
-            raise _malformed(
-                path, 8, f"tensor names {json.dumps(seen[normal])} and {json.dumps(name)} are equal in NFC"
-            )
+            return seen[normal], name
         seen[normal] = name
+    return None
 
 
 def _malformed(path: str, rule: int, message: str) -> MalformedWeights:

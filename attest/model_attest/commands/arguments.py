@@ -182,12 +182,12 @@ def size_bytes(text: str) -> int:
 
 def weight_bytes(folders: Sequence[LocalFolder]) -> int:
     """Return about how many bytes of weights lie in some folders, for whoever shows progress."""
-    from model_verify.files import is_safetensors
+    from model_verify.files import has_tensors
 
     total = 0
     for folder in folders:
         try:
-            total += sum(entry.size_bytes for entry in folder.entries() if is_safetensors(entry.path))
+            total += sum(entry.size_bytes for entry in folder.entries() if has_tensors(entry.path))
         except SourceError:
             continue  # whoever reads it says so
     return total

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import gguf_file
 from envelope import PREFIX, Object
 from merkle import Tensor, by_name, checkpoint_root, digest_text, sha256, tensor_leaves, tensor_root
 from weights_file import header_digest
@@ -102,6 +103,8 @@ def weight_sets(files: Files) -> list[WeightSet]:
         if path.endswith(".safetensors"):
             prefix = path.removesuffix(".safetensors")
             sets.append(WeightSet(prefix, "safetensors", (path,), None, {path: tensors_of(data)}))
+        elif path.casefold().endswith(".gguf"):
+            sets.append(WeightSet(path, "gguf", (path,), None, {path: gguf_file.parts(data)[1]}))
         else:
             suffix = "pth.tar" if path.endswith(".pth.tar") else path.rsplit(".", 1)[-1]
             sets.append(WeightSet(path, suffix, (path,)))
@@ -152,6 +155,8 @@ def file_row(path: str, data: bytes) -> Object:
     }
     if path.casefold().endswith(".safetensors"):
         made["header_digest"] = digest_text(header_digest(data))
+    if path.casefold().endswith(".gguf"):
+        made["header_digest"] = digest_text(gguf_file.header_digest(data))
     return made
 
 

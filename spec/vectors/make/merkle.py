@@ -16,6 +16,21 @@ DTYPE_BITS = {
     "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F16": 16, "BF16": 16, "I32": 32,
     "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64,
 }  # fmt: skip
+BLOCKS = {
+    "GGML_Q4_0": (32, 18), "GGML_Q4_1": (32, 20), "GGML_Q5_0": (32, 22), "GGML_Q5_1": (32, 24),
+    "GGML_Q8_0": (32, 34), "GGML_Q4_K": (256, 144), "GGML_TQ1_0": (256, 54), "GGML_TQ2_0": (256, 66),
+    "GGML_MXFP4": (32, 17),
+}  # fmt: skip
+"""Some of the dtypes of GGUF that store blocks: elements, and bytes. Spec: tensor-tree §6."""
+
+
+def size_bits(dtype: str, shape: Sequence[int]) -> int:
+    """Return how many bits of data a tensor has."""
+    if dtype in BLOCKS:
+        elements, size = BLOCKS[dtype]
+        assert prod(shape) % elements == 0
+        return prod(shape) // elements * size * 8
+    return DTYPE_BITS[dtype] * prod(shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +43,7 @@ class Tensor:
     data: bytes
 
     def __post_init__(self) -> None:
-        if 8 * len(self.data) != DTYPE_BITS[self.dtype] * prod(self.shape):
+        if 8 * len(self.data) != size_bits(self.dtype, self.shape):
             raise ValueError(f"{self.name}: {len(self.data)} bytes do not fit {self.dtype} {self.shape}")
 
 

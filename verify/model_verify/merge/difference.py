@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model_verify.tensors import DTYPE_BITS
+from model_verify.tensors import packing
 
 Buffer = bytes | bytearray | memoryview
 
@@ -56,13 +56,15 @@ def differs_from_all(one: Buffer, others: Sequence[Buffer]) -> bool:
 def compare(one: Buffer, other: Buffer, dtype: str, offset: int) -> Difference:
     """Return the difference of two unequal stretches of equal length that start `offset` bytes into the tensor's data.
 
-    Elements smaller than a byte are counted by bytes.
+    Elements that are packed are counted by what is stored together, or by bytes where that is cut.
     """
     import numpy as np
 
     from model_verify.merge.formats import FLOAT_BYTES, as_bits, ulp_distance
 
-    element_bytes = max(1, DTYPE_BITS[dtype] // 8)
+    element_bytes = packing(dtype).size_bytes
+    if offset % element_bytes or len(one) % element_bytes:
+        element_bytes = 1
     differ = np.frombuffer(one, dtype=np.uint8) != np.frombuffer(other, dtype=np.uint8)
     elements = int(differ.reshape(-1, element_bytes).any(axis=1).sum())
     ulp = None

@@ -6,15 +6,46 @@ from collections.abc import Iterator
 
 import toy
 from folder import MERGED, A, B, Given, claim, given, merge_step, plain, rejected, vector, verified
+from gguf_file import STRING, gguf, pair, string
 from manifest import Files
 from merkle import Tensor
 from vector import Vector
 from weights_file import framed
 
 V = "verification V8"
+GGUF = "model.gguf"
+QUANTIZED = [
+    Tensor("blk.0.w", "GGML_Q8_0", (2, 64), bytes(range(136))),
+    Tensor("norm.w", "F32", (3,), bytes.fromhex("0000803f") * 3),
+]
+"""What a quantized model holds besides."""
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+
+
+def quantized() -> Iterator[Vector]:
+    """Yield a GGUF file beside the primary set, altered after signing."""
+    pairs = [pair(b"general.architecture", STRING, string(b"llama"))]
+    file = gguf(QUANTIZED, pairs)
+    signed = given(plain(files=folder({WEIGHTS: toy.file(A), GGUF: file})))
+    at = file.index(bytes(range(136)))
+    cases = {
+        "gguf-block": ("A byte of a block is another.", at + 3, ("TENSOR_MISMATCH",)),
+        "gguf-metadata": ("A byte of a value is another.", file.index(b"llama"), ("HEADER_MISMATCH",)),
+        "gguf-padding": ("A byte of padding is another.", at + 140, ("WEIGHTS_MALFORMED",)),
+    }
+    for name, (words, place, codes) in cases.items():
+        changed = file[:place] + bytes([file[place] ^ 1]) + file[place + 1 :]
+        made = signed.altered(files={GGUF: changed})
+        yield vector(name, V, words, made, rejected(*codes, "UNVERIFIED_WEIGHTS"))
+    words = "The padding at the end is cut off."
+    made = signed.altered(files={GGUF: gguf(QUANTIZED, pairs, padded=False)})
+    yield vector("gguf-not-padded", V, words, made, rejected("FILE_MISMATCH", "UNVERIFIED_WEIGHTS"))
+    words = "Another GGUF file."
+    other = [Tensor(one.name, one.dtype, one.shape, one.data[::-1]) for one in QUANTIZED]
+    made = signed.altered(files={GGUF: gguf(other, pairs)})
+    yield vector("gguf-other", V, words, made, rejected("TENSOR_MISMATCH", "UNVERIFIED_WEIGHTS"))
 
 
 def other_weights(good: Given, made: toy.Model) -> Given:
@@ -172,12 +203,13 @@ def sets() -> Iterator[Vector]:
         ),
         "set-second-sharded": ("A second set, in shards.", {WEIGHTS: one, **toy.sharded(B, "other")}),
         "set-variant": ("A variant by its index.", {**toy.sharded(A), **variant(B)}),
-        "set-gguf": ("Weights of another format.", {WEIGHTS: one, "model.gguf": b"GGUF"}),
+        "set-gguf": ("Weights of another format.", {WEIGHTS: one, "model.gguf": gguf(QUANTIZED)}),
     }
     for name, (words, weights) in cases.items():
         made = given(plain(files=folder(weights)))
         yield vector(name, "manifest §5", words, made, verified(1, "UNVERIFIED_WEIGHTS"))
     merged = toy.folder(MERGED)
+    yield from quantized()
     words = "A second set beside a merge: level 2 at most."
     merge = claim(files={**merged, "other.safetensors": one})
     yield vector("set-second-merge", "verification §5.3", words, given(merge), verified(2, "UNVERIFIED_WEIGHTS"))
