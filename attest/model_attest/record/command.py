@@ -21,7 +21,7 @@ from model_attest.record.steps import record_of, replace_records
 from model_attest.record.tools import environment, tool_versions
 from model_attest.record.values import now, safe_text
 from model_verify.errors import CallerError, CommandFailed, SourceChanged, SourceMissing
-from model_verify.files import is_safetensors
+from model_verify.files import has_tensors
 from model_verify.models import MAX_ARGUMENT, MAX_ARGUMENTS, RunStep, StepOutput, StepRecord
 from model_verify.sources.local import LocalFolder
 
@@ -108,7 +108,7 @@ def _weight_files(folder: Path) -> Identities:
         return frozenset()
     found: set[tuple[object, ...]] = set()
     for entry in source.entries():
-        if is_safetensors(entry.path):
+        if has_tensors(entry.path):
             status = (source.root / entry.path).stat()
             found.add((entry.path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
     return frozenset(found)
