@@ -164,6 +164,14 @@ def test_the_quickstarts_sessions_print_what_they_show(quickstart: Followed) -> 
     quickstart.check()
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_sessions_on_recording_print_what_they_show(tmp_path: Path) -> None:
+    document = ROOT / "docs/recording-training.md"
+    recording = Followed(document, tmp_path, list(follow(document, tmp_path)))
+    assert recording.verdicts == ["VERIFIED level 2"]
+    recording.check()
+
+
 def the_record() -> Block:
     """Return the step record that the quickstart shows."""
     shown = blocks(ROOT / "docs/quickstart.md")

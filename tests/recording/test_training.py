@@ -269,6 +269,12 @@ def test_steps_do_not_go_back(base: Path, home: Path) -> None:
         run.log(9, 1.0)
 
 
+@pytest.mark.parametrize("step", [-1, 2**53, 1.5, "1", True, None])
+def test_what_is_no_number_of_steps_is_refused(base: Path, home: Path, step: Any) -> None:
+    with pytest.raises(CallerError, match="no number of steps"):
+        record_training("tuned", "base").log(step, 1.0)
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [

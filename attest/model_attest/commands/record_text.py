@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from model_verify.models import Code, DataSet, LossCurve, RunStep, TrainingMethod, TrainingRecord, TrainStep
 
 _MOST_LINES = 24
+_MOST_SETTINGS = 64
 _MOST_NAMES = 8
 _NOT_KNOWN = "not known"
 
@@ -47,7 +48,8 @@ def _record_lines(record: TrainingRecord) -> Iterator[str]:
         yield _line("software", _listed([f"{name} {version}" for name, version in record.software.items()]))
     if record.hardware is not None:
         devices = _listed([f"{device.count} × {device.name}" for device in record.hardware.devices])
-        processes = f", {record.hardware.processes} processes" if record.hardware.processes is not None else ""
+        count = record.hardware.processes
+        processes = "" if count is None else f", {count} process{'es' if count != 1 else ''}"
         yield _line("hardware", f"{devices or _NOT_KNOWN}{processes}")
     yield from _times(record.started, record.finished)
     for resumed in (record.resumed or ())[:_MOST_LINES]:
@@ -115,15 +117,15 @@ def _times(started: str | None, finished: str | None) -> Iterator[str]:
 
 
 def _settings(what: str, settings: Mapping[str, bool | int | str]) -> Iterator[str]:
-    for name, value in list(settings.items())[:_MOST_LINES]:
+    for name, value in list(settings.items())[:_MOST_SETTINGS]:
         written = str(value).lower() if isinstance(value, bool) else value
         yield _line(what, f"{name} = {written}") if what else f"              {name} = {written}"
-    yield from _more("settings", list(settings))
+    yield from _more("settings", list(settings), _MOST_SETTINGS)
 
 
-def _more(what: str, items: Sequence[object]) -> Iterator[str]:
-    if len(items) > _MOST_LINES:
-        yield f"              {len(items) - _MOST_LINES} more {what}: `--json` shows them"
+def _more(what: str, items: Sequence[object], most: int = _MOST_LINES) -> Iterator[str]:
+    if len(items) > most:
+        yield f"              {len(items) - most} more {what}: `--json` shows them"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -33,9 +33,12 @@ _OBJECTIVES: Mapping[str, Objective] = {
 
 _NO_HYPERPARAMETERS = re.compile(
     r"output_dir|logging_dir|run_name|project|report_to|resume_from_checkpoint|disable_tqdm|log_.*|push_to_hub.*|hub_.*"
-    r"|trackio_.*|_.*|do_(train|eval|predict)|local_rank|skip_memory_metrics|ray_scope|debug"
+    r"|trackio_.*|_.*|do_(train|eval|predict)|local_rank|skip_memory_metrics|ray_scope|debug|logging_.*|save_.*"
+    r"|eval_.*|.*_full_eval|batch_eval_metrics|per_device_eval_batch_size|prediction_loss_only|include_for_metrics"
+    r"|dataloader_(num_workers|pin_memory|persistent_workers|prefetch_factor)|ddp_timeout|enable_jit_checkpoint"
+    r"|restore_callback_states_from_checkpoint|include_num_input_tokens_seen|use_cpu"
 )
-"""Arguments that name places and accounts, or say how it is told to people."""
+"""Arguments that name places and accounts, or that say how it is watched, saved and told, and change no weight."""
 _PLAIN_INITIALISATIONS = (True, False, "gaussian", "orthogonal", "eva")
 """Of LoRA: those that begin with an adapter that changes nothing. The others change the base, too."""
 

@@ -27,6 +27,7 @@ from model_attest.record.progress import (
 from model_attest.record.steps import record_of, replace_records
 from model_attest.record.training_check import check_output
 from model_attest.record.values import decimal, now
+from model_verify.canonical import MAX_INTEGER
 from model_verify.digest import CheckpointRoot
 from model_verify.errors import CallerError
 from model_verify.models import (
@@ -208,6 +209,8 @@ class TrainingRun:
     def _go_on(self, step: int) -> None:
         if self._ended is not None:
             raise CallerError("the training is recorded already: nothing can follow")
+        if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= MAX_INTEGER:
+            raise CallerError(f"`{step}` is no number of steps")
         if step < self._step:
             raise CallerError(f"step {step} after step {self._step}", hint="count the steps of the optimizer, from 1")
         self._step = step
