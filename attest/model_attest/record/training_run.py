@@ -209,7 +209,7 @@ class TrainingRun:
     def _go_on(self, step: int) -> None:
         if self._ended is not None:
             raise CallerError("the training is recorded already: nothing can follow")
-        if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= MAX_INTEGER:
+        if type(step) is not int or not 0 <= step <= MAX_INTEGER:
             raise CallerError(f"`{step}` is no number of steps")
         if step < self._step:
             raise CallerError(f"step {step} after step {self._step}", hint="count the steps of the optimizer, from 1")
