@@ -45,11 +45,17 @@ def call_of(stated: dict[str, Any]) -> Call:
             return Call(stated["profile"], "lora", stated["dtype"], shared=parameters)
         case "dequantize":
             return Call("dequantize/v1", "dequantize", stated["dtype"], shared=block_parameters(stated["block"]))
+        case "quantize":
+            parameters = {
+                name: float(value) if name == "add" else value for name, value in stated["parameters"].items()
+            }
+            return Call(stated["profile"], "quantize", stated["dtype"], shared=parameters)
     raise AssertionError(stated["type"])
 
 
 def shape_of(stated: dict[str, Any]) -> tuple[int, ...]:
-    return tuple(stated["operands"][0]["shape"])
+    shape = tuple(stated["operands"][0]["shape"])
+    return (len(stated["operands"]), *shape) if stated["type"] == "quantize" and len(stated["operands"]) > 1 else shape
 
 
 def replay(kernel: Kernel, blocks: list[Block], shape: tuple[int, ...]) -> tuple[ReplayResult, bytes]:

@@ -6,11 +6,11 @@ Pure: no file, no arithmetic. There is one function for each type of step. Spec:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from model_verify.findings import Finding
-from model_verify.forms import bind_dequantize, bind_lora
+from model_verify.forms import bind_dequantize, bind_lora, bind_quantize, not_computed
 from model_verify.merge.coefficient import parse_float64, parse_weight, weight_sum
 from model_verify.merge.kernel import Call, Number
 from model_verify.merge.methods.linear_f64 import linear_call
@@ -24,6 +24,7 @@ from model_verify.models import (
     MergekitOperation,
     MergekitStep,
     MergeStep,
+    QuantizeStep,
     RenameStep,
     ReplayedStep,
     ReshardStep,
@@ -46,6 +47,8 @@ class BoundStep:
 
     operations: Mapping[str, Operation]
     findings: tuple[Finding, ...]
+    not_computed: Mapping[str, str] = field(default_factory=dict)
+    """Further outputs, by name, and their dtypes: nobody can compute them. Spec: forms §4.1.4."""
 
     @property
     def outputs(self) -> dict[str, TensorInfo]:
@@ -69,6 +72,8 @@ def bind_step(step: ReplayedStep, inputs: Sequence[Tensors]) -> BoundStep:
             given = bind_lora(step, inputs)
         case DequantizeStep():
             given = bind_dequantize(step, inputs[0])
+        case QuantizeStep():
+            given = bind_quantize(step, inputs[0])
         case _:
             assert_never(step)
     bound: dict[str, Operation] = {}
@@ -78,7 +83,7 @@ def bind_step(step: ReplayedStep, inputs: Sequence[Tensors]) -> BoundStep:
             bound[name] = bind(name)
         except OperandInvalid as error:
             findings.append(Finding("OPERAND_INVALID", f"{step.id}: {name}", actual=str(error)))
-    return BoundStep(bound, tuple(findings))
+    return BoundStep(bound, tuple(findings), not_computed(step) if isinstance(step, QuantizeStep) else {})
 
 
 # Merges. Spec: pipeline §3.

@@ -10,11 +10,15 @@ from collections.abc import Mapping, Sequence
 
 from model_verify.merge.coefficient import parse_float64
 from model_verify.merge.kernel import Call, Number
-from model_verify.models import DequantizeStep, DequantizeTarget, LoraStep, LoraTarget
+from model_verify.models import DequantizeStep, DequantizeTarget, LoraStep, LoraTarget, QuantizeStep, QuantizeTarget
 from model_verify.operations import BLENDABLE_DTYPES, Binder, Operand, OperandInvalid, Operation, Tensors, copied
-from model_verify.tensors import TensorInfo
+from model_verify.tensors import TensorInfo, described, packing
 
 F8_E4M3 = "F8_E4M3"
+QUANTIZED_DTYPES = frozenset(
+    {"GGML_Q4_0", "GGML_Q4_1", "GGML_Q5_0", "GGML_Q5_1", "GGML_Q8_0", "GGML_MXFP4", "GGML_TQ1_0", "GGML_TQ2_0"}
+)
+"""Block formats that are computed. Spec: forms §4.1."""
 _BASE, _ADAPTER = 0, 1
 
 
@@ -156,3 +160,65 @@ def _block(target: DequantizeTarget, codes: TensorInfo, scales: TensorInfo) -> d
 
 def _missing(name: str) -> Operation:
     raise OperandInvalid("the input does not have it")
+
+
+# GGUF. Spec: forms §4.
+
+
+def is_computed(target: QuantizeTarget) -> bool:
+    """Return whether a target can be computed: its dtype says so, or it is a copy of what is no float."""
+    return target.dtype in QUANTIZED_DTYPES or not target.dtype.startswith("GGML_")
+
+
+def not_computed(step: QuantizeStep) -> dict[str, str]:
+    """Return the targets that nobody can compute, and their dtypes."""
+    return {target.tensor: target.dtype for target in step.targets if not is_computed(target)}
+
+
+def bind_quantize(step: QuantizeStep, tensors: Tensors) -> dict[str, Binder]:
+    """Return what binds each output tensor that can be computed."""
+    calls = _Calls()
+    targets = {target.tensor: target for target in step.targets if is_computed(target)}
+
+    def bind(name: str) -> Operation:
+        target = targets[name]
+        sources = [_in_input(tensors, source) for source in target.sources or ()]
+        first = sources[0]
+        if any((source.dtype, source.shape) != (first.dtype, first.shape) for source in sources):
+            raise OperandInvalid(f"its sources are not all {described(first)}")
+        if first.dtype not in BLENDABLE_DTYPES:
+            return _copied_as_it_is(target, sources)
+        if target.dtype not in BLENDABLE_DTYPES | QUANTIZED_DTYPES:
+            raise OperandInvalid(f"{first.name} is {first.dtype}, which is not made {target.dtype}")
+        shape = (len(sources), *first.shape) if len(sources) > 1 else first.shape
+        row, elements = (shape[-1] if shape else 1), packing(target.dtype).elements
+        if row % elements:
+            raise OperandInvalid(f"rows of {row} are no blocks of {elements}")
+        call = calls.get(step.profile, "quantize", target.dtype, _transformation(target, first))
+        operands = tuple(Operand(0, source) for source in sources)
+        return Operation(TensorInfo(name, target.dtype, shape), operands, call)
+
+    return dict.fromkeys(targets, bind)
+
+
+def _in_input(tensors: Tensors, name: str) -> TensorInfo:
+    info = tensors.get(name)
+    if info is None:
+        raise OperandInvalid(f"the input has no tensor {name}")
+    return info
+
+
+def _copied_as_it_is(target: QuantizeTarget, sources: Sequence[TensorInfo]) -> Operation:
+    (first, *others) = sources
+    if others or first.dtype != target.dtype or target.permute_heads is not None or target.add is not None:
+        raise OperandInvalid(f"{first.name} is {first.dtype}, which can only be copied")
+    return copied(target.tensor, first)
+
+
+def _transformation(target: QuantizeTarget, source: TensorInfo) -> dict[str, Number]:
+    """Return the named transformation as parameters, checked against the source. Spec: forms §4.2."""
+    if target.permute_heads is not None:
+        if not source.shape or source.shape[0] % (2 * target.permute_heads):
+            raise OperandInvalid(f"{source.name} of shape {list(source.shape)} has no {target.permute_heads} heads")
+        return {"permuteHeads": target.permute_heads}
+    return {} if target.add is None else {"add": parse_float64(target.add)}

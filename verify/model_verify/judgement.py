@@ -250,7 +250,7 @@ class _Judge:
             except BackendUnavailable as error:
                 self.out.findings.append(Finding("NO_MERGE_BACKEND", step.id, "its software", error.message))
                 return
-            if not planned.is_examined:
+            if not planned.is_examined and not bound.not_computed:
                 self.nodes[step.id] = (planned.node, bound.outputs)
         self.planned[step.id] = planned
 
@@ -423,6 +423,12 @@ class _Judge:
     def judge_intermediate(self, planned: PlannedStep, result: ReplayResult) -> StepVerdict:
         """Return the verdict on a step whose output is not at hand: only its root can be compared."""
         step = planned.step
+        if planned.bound.not_computed:
+            names = planned.bound.not_computed.items()
+            self.out.findings += limited(
+                Finding("TYPE_NOT_REPLAYED", f"{step.id}: {name}", actual=dtype) for name, dtype in names
+            )
+            return "unchecked"
         if planned.is_examined:
             # Where nobody published it there is nothing to look at; V8 says why what was published is not looked at.
             return "attested" if self.published_set(step) is None else "unchecked"

@@ -96,8 +96,17 @@ def compare_output(planned: PlannedStep, output: Output, result: ReplayResult) -
     The data are compared by their roots with what was signed, so that an alteration after signing is none here.
     """
     out = Comparison()
-    replayed = planned.bound.outputs
-    for name in sorted(output.infos.keys() | replayed.keys(), key=lambda name: name.encode("utf-8")):
+    replayed, not_computed = planned.bound.outputs, planned.bound.not_computed
+    for name, dtype in not_computed.items():
+        declared, where = output.infos.get(name), f"{planned.step.id}: {name}"
+        if declared is None or declared.dtype != dtype:
+            out.differences.append(Finding("REPLAY_MISMATCH", where, described(declared), dtype))
+        else:
+            out.lower("unchecked")
+            out.notes.append(Finding("TYPE_NOT_REPLAYED", where, actual=dtype))
+    for name in sorted(
+        (output.infos.keys() | replayed.keys()) - not_computed.keys(), key=lambda name: name.encode("utf-8")
+    ):
         declared, given = output.infos.get(name), replayed.get(name)
         where = f"{planned.step.id}: {name}"
         if declared is None or given is None or declared != given:

@@ -16,6 +16,8 @@ from pydantic import ValidationError
 from model_verify.digest import CheckpointRoot
 from model_verify.errors import RecipeInvalid
 from model_verify.findings import Finding
+from model_verify.forms import is_computed
+from model_verify.gguf import GGUF_DTYPES
 from model_verify.merge.coefficient import parse_float64, parse_weight
 from model_verify.merge.methods.linear_f64 import LINEAR_F64_V1
 from model_verify.merge.methods.table import METHODS, PROFILES, Base, Kind
@@ -31,6 +33,7 @@ from model_verify.models import (
     MergekitOperation,
     MergekitStep,
     MergeStep,
+    QuantizeStep,
     RenameStep,
     ReshardStep,
     RunStep,
@@ -50,6 +53,7 @@ _STEP_TYPES: Mapping[str, type[KnownStep]] = {
     "drop": DropStep,
     "lora": LoraStep,
     "dequantize": DequantizeStep,
+    "quantize": QuantizeStep,
     "train": TrainStep,
     "run": RunStep,
 }
@@ -57,6 +61,7 @@ _STEP_TYPES: Mapping[str, type[KnownStep]] = {
 _PROFILES: Mapping[str, tuple[str, ...]] = {
     "merge": (LINEAR_F64_V1, *PROFILES),
     "lora": ("lora/f64-v1", "peft"),
+    "quantize": ("ggml/nofma", "ggml/fma"),
 }
 """The profiles of each type of step that has one."""
 
@@ -297,6 +302,8 @@ def _form_problems(step: KnownStep) -> Iterable[Finding]:
             yield _malformed(step.id, "two tensors get one name")
         case LoraStep():
             yield from _lora_problems(step)
+        case QuantizeStep():
+            yield from _quantize_problems(step)
         case DequantizeStep():
             yield from _selection_problems(step.id, [target.tensor for target in step.targets])
             yield from _selection_problems(step.id, step.dropped or [])
@@ -310,6 +317,23 @@ def _form_problems(step: KnownStep) -> Iterable[Finding]:
 def _record_findings(step: TrainStep, trained: CheckpointRoot | None) -> Iterable[Finding]:
     for problem in record_problems(step, trained):
         yield Finding("TRAINING_RECORD_INCONSISTENT", step.id, "a record that agrees with itself", problem)
+
+
+def _quantize_problems(step: QuantizeStep) -> Iterable[Finding]:
+    yield from _selection_problems(step.id, [target.tensor for target in step.targets])
+    for target in step.targets:
+        where = json.dumps(target.tensor)[:200]
+        if target.dtype not in GGUF_DTYPES:
+            yield _malformed(step.id, f"{where} has the unknown dtype {json.dumps(target.dtype)}")
+        elif target.sources is None and is_computed(target):
+            yield _malformed(step.id, f"{where} has no `sources`")
+        if target.add is not None and target.permute_heads is not None:
+            yield _malformed(step.id, f"{where} has both `permuteHeads` and `add`")
+        if target.add is not None:
+            try:
+                parse_float64(target.add)
+            except RecipeInvalid as error:
+                yield _malformed(step.id, f"`add` of {where}: {error.message}")
 
 
 def _lora_problems(step: LoraStep) -> Iterable[Finding]:

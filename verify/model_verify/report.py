@@ -295,6 +295,7 @@ _SENTENCES = {
     "MATERIAL_MISSING": "a parent has no weights here",
     "MATERIAL_MISMATCH": "a parent is not the declared one",
     "REPLAY_MISMATCH": "a declared step gives other weights",
+    "TYPE_NOT_REPLAYED": "a tensor has a type that is not computed here",
     "OUTPUT_NOT_AVAILABLE": "the output of a method that is not fixed to the bit was not published",
     "PARENT_REJECTED": "a parent's own attestation is rejected",
     "PARENT_INCOMPLETE": "a parent's own attestation could not be checked in full",

@@ -174,6 +174,24 @@ class DequantizeStep(StepHead):
     dropped: Maybe[TensorNames] = None
 
 
+class QuantizeTarget(Open):
+    """A tensor of a GGUF file; `sources` may be left out where its dtype is not computed."""
+
+    tensor: TensorName
+    dtype: Annotated[str, StringConstraints(max_length=32)]
+    sources: Maybe[TensorNames] = None
+    permute_heads: Maybe[Annotated[Size, Field(ge=1)]] = None
+    add: Maybe[DecimalText] = None
+
+
+class QuantizeStep(StepHead):
+    """Tensors in the formats of ggml, each with the tensors that it is made of."""
+
+    type: Literal["quantize"]
+    profile: Literal["ggml/nofma", "ggml/fma"]
+    targets: list[QuantizeTarget] = Field(min_length=1)
+
+
 # What is taken at the signer's word. Spec: pipeline §4, §7.
 
 
@@ -203,7 +221,9 @@ class RunStep(StepHead):
     finished: Maybe[Moment] = None
 
 
-ReplayedStep = MergeStep | MergekitStep | CastStep | ReshardStep | RenameStep | DropStep | LoraStep | DequantizeStep
+ReplayedStep = (
+    MergeStep | MergekitStep | CastStep | ReshardStep | RenameStep | DropStep | LoraStep | DequantizeStep | QuantizeStep
+)
 """Steps whose output is computed again."""
 STEP_MODELS = (
     MergeStep,
@@ -214,6 +234,7 @@ STEP_MODELS = (
     DropStep,
     LoraStep,
     DequantizeStep,
+    QuantizeStep,
     TrainStep,
     RunStep,
 )
@@ -225,6 +246,7 @@ KnownStep = Annotated[
     | DropStep
     | LoraStep
     | DequantizeStep
+    | QuantizeStep
     | TrainStep
     | RunStep,
     Field(discriminator="type"),

@@ -1,4 +1,4 @@
-"""Area `form`: the arithmetic of adapters and FP8 weights, one tensor each."""
+"""Area `form`: the arithmetic of adapters, FP8 weights and blocks of ggml, one tensor each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from math import prod
 from adapters import Adapter, Matrix, dequantize, e4m3
 from data import Dice
 from dyadic import FORMATS
+from ggml import Quantizer
 from linear import Refused
+from merkle import BLOCKS
 from toy import floats
 from vector import JsonObject, Vector
 
@@ -228,7 +230,92 @@ def weights() -> Iterator[Vector]:
     yield fp8("infinite-scale", "§1.2", words, b"\x00", (1,), Matrix("F32", (1,), (0x7F800000,)), (1,), "F16")
 
 
+def blocks(name: str, clause: str, words: str, plan: Quantizer, *sources: Matrix) -> Vector:
+    """Return a vector of one target of `quantize`."""
+    parameters: dict[str, object] = {}
+    if plan.heads is not None:
+        parameters["permuteHeads"] = plan.heads
+    if plan.added is not None:
+        parameters["add"] = plan.added
+    stated = {
+        "type": "quantize",
+        "profile": plan.profile,
+        "dtype": plan.dtype,
+        "parameters": parameters,
+        "operands": given(*sources),
+    }
+    expected: JsonObject
+    try:
+        expected = {"accepted": True, "data": {"hex": plan.apply(*sources).hex()}}
+    except Refused as refusal:
+        expected = {"accepted": False, "codes": [refusal.code]}
+    return Vector("form", f"ggml-{name}", f"forms {clause}", words, stated, expected)
+
+
+FUSED = {
+    "GGML_Q4_0": "e2bf87bf24bf843fac3d09bf46bf7abe983fa43f5fbfc1be083e943e89bf143f"
+    "4f3f643ff03f7d3f20beb6bf7fbd29bf8d3fb5bda0bf01bfbf3f2abf413e873f",
+    "GGML_Q5_0": "513e5bbc0bbf7dbfb03f7e3daf3e1e3ff8be95bf21be6cbe26bf19bfc0bf453f"
+    "9abf73bf8abf1dbd6cbf2e3c8fbf8f3ed83cfbbe29bf55bf42bf8dbf44bfac3c",
+}
+"""Blocks of BF16 in which one code is another where the multiply-add is fused."""
+
+
+def block_bits(text: str) -> tuple[int, ...]:
+    data = bytes.fromhex(text)
+    return tuple(int.from_bytes(data[at : at + 2], "little") for at in range(0, len(data), 2))
+
+
+def quantized() -> Iterator[Vector]:
+    """Yield forms §4."""
+    for dtype in BLOCKS:
+        if dtype == "GGML_Q4_K":
+            continue
+        name, wide = dtype.removeprefix("GGML_").lower().replace("_", "-"), BLOCKS[dtype][0]
+        clause = "§4.7" if wide == 256 else "§4.6" if dtype == "GGML_MXFP4" else "§4.5"
+        words = f"Random values in {dtype}."
+        yield blocks(name, clause, words, Quantizer(dtype), random(dtype, "F32", 2, 256))
+        words = "Zeros of both signs, −0 first."
+        zeros = Matrix("F32", (1, wide), (0x80000000, 0) * (wide // 2))
+        yield blocks(f"{name}-zeros", clause, words, Quantizer(dtype), zeros)
+        words = "Subnormals, and a block that they share with larger values."
+        tiny = Matrix("F32", (1, wide), (0x03800000, 0x00400000, 0x80000001, *[0] * (wide - 3)))
+        yield blocks(f"{name}-subnormal", "§1.2", words, Quantizer(dtype), tiny)
+        words = "A block whose scale has no inverse."
+        small = Matrix("F32", (1, wide), (2, 0x80000003, *[0] * (wide - 2)))
+        yield blocks(f"{name}-tiny", "§4.4", words, Quantizer(dtype), small)
+        words = "A block whose scale is infinite as F16; MXFP4 has scales for it."
+        large = Matrix("F32", (1, wide), (0x4F000000, 0xCF000000, *[0] * (wide - 2)))
+        yield blocks(f"{name}-large", "§4.4", words, Quantizer(dtype), large)
+        words = "A value that is infinite."
+        infinite = Matrix("F32", (1, wide), (0x7F800000, *[0] * (wide - 1)))
+        yield blocks(f"{name}-infinite", "§1.2", words, Quantizer(dtype), infinite)
+    for dtype, text in FUSED.items():
+        name, source = dtype.removeprefix("GGML_").lower().replace("_", "-"), Matrix("BF16", (1, 32), block_bits(text))
+        fused, plain = Quantizer(dtype, "ggml/fma"), Quantizer(dtype)
+        assert fused.apply(source) != plain.apply(source)
+        words = "A code that hangs on whether the multiply-add is fused"
+        yield blocks(f"{name}-fused", "§4.3", f"{words}: it is.", fused, source)
+        yield blocks(f"{name}-not-fused", "§4.3", f"{words}: it is not.", plain, source)
+    tops = (0x3F7FFFFF, 0x40FFFFFF, 0x447FFFFE, 0x7E7FFFE0, 0x017FFFE0, 0x43000000, 0x42FFFFF0)
+    for bits in tops:
+        words = "The logarithm of a value close below a power of two."
+        source = Matrix("F32", (1, 32), (bits, *[0] * 31))
+        yield blocks(f"mxfp4-near-{bits:08x}", "§4.6", words, Quantizer("GGML_MXFP4"), source)
+    source = random("heads", "BF16", 8, 32)
+    words = "Rows of two heads, permuted."
+    yield blocks("permuted", "§4.2.1", words, Quantizer("F16", heads=2), source)
+    for dtype in ("BF16", "F16", "F32"):
+        words = f"1.1 is added to {dtype}."
+        yield blocks(f"added-{dtype.lower()}", "§4.2.2", words, Quantizer("F32", added="1.1"), random("add", dtype, 4))
+    words = "Two matrices, stacked."
+    stack = random("one", "BF16", 2, 32), random("two", "BF16", 2, 32)
+    yield blocks("stacked", "§4.1.1", words, Quantizer("GGML_Q8_0"), *stack)
+    words = "65520 is infinite as F16."
+    yield blocks("f16-overflow", "§1.2", words, Quantizer("F16"), Matrix("F32", (1,), (0x477FF000,)))
+
+
 def vectors() -> Iterator[Vector]:
     """Yield the vectors of this area."""
-    for part in (both, in_float64, in_float32, weights):
+    for part in (both, in_float64, in_float32, weights, quantized):
         yield from part()

@@ -57,7 +57,9 @@ class Quantize(TorchKernel):
             rows = values.shape[0] // heads // 2
             values = values.reshape(heads, 2, rows, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
         if "add" in shared:
-            values = values.to(torch.float32) + float(shared["add"])
+            added = torch.tensor(float(shared["add"]), dtype=torch.float64, device=values.device).to(torch.float32)
+            total = values.to(torch.float32) + added
+            values = total.to(torch.float16) if values.dtype == torch.float16 else total
         return values
 
 
