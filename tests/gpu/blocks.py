@@ -113,11 +113,11 @@ def blocks(combination: Combination, *, elements: int, block_elements: int, seed
     generator = np.random.default_rng(seed)
     done = turn = 0
     while done < elements:
-        turns, kind = divmod(turn, len(_KINDS))
+        turns, kind = divmod(turn, len(KINDS))
         rounds, chosen = divmod(turns, len(combination.coefficients))
         coefficients = combination.coefficients[chosen]
         normalize = (rounds + kind) % 2 == 1 and _can_normalize(coefficients)
-        data = _KINDS[kind](generator, combination.inputs, block_elements)
+        data = KINDS[kind](generator, combination.inputs, block_elements)
         yield _block(coefficients, combination, data, normalize=normalize)
         done, turn = done + block_elements, turn + 1
 
@@ -221,9 +221,9 @@ def _special_pairs(generator: np.random.Generator, dtypes: Sequence[str], elemen
     return [generator.choice(specials(FORMATS[dtype]), elements) for dtype in dtypes]
 
 
-_KINDS = (_any_bits, _weights, _neighbours, _small, _large, _special_pairs)
+KINDS = (_any_bits, _weights, _neighbours, _small, _large, _special_pairs)
 
-BLOCKS_OF_A_ROUND = 2 * len(_KINDS) * len(_TWO)
+BLOCKS_OF_A_ROUND = 2 * len(KINDS) * len(_TWO)
 
 
 def _random(generator: np.random.Generator, form: Format, elements: int) -> Bits:

@@ -111,3 +111,22 @@ class MethodAnswer:
         """Return the operands as a kernel takes them."""
         shapes = self.shapes or (self.shape,) * len(self.operands)
         return [Block(dtype, shape, data) for (dtype, data), shape in zip(self.operands, shapes, strict=True)]
+
+
+def method_answer(
+    name: str, call: Call, operands: tuple[str, ...], expected: str, *, shape: tuple[int, ...] | None = None
+) -> MethodAnswer:
+    """Return an answer over operands in the compute dtype, given as the hexadecimal digits of their elements.
+
+    Without `shape` they stand several times in a row, so that vector loops and their tails are both asked.
+    """
+    assert call.compute_dtype is not None
+    repeats = 1 if shape else _REPEATS
+    kind = call.compute_dtype
+    data = tuple((kind, _elements(kind, words) * repeats) for words in operands)
+    shape = shape or (len(expected.split()) * repeats,)
+    return MethodAnswer(name, call, shape, data, _elements(call.dtype, expected) * repeats)
+
+
+def _elements(dtype: str, words: str) -> bytes:
+    return b"".join(struct.pack("<I" if dtype == "F32" else "<H", int(word, 16)) for word in words.split())

@@ -30,7 +30,7 @@ class TorchKernel:
 
     whole: ClassVar[bool] = False
     best: ClassVar[Standing] = Standing.EXACT
-    bounded: ClassVar[bool] = False
+    bounded: bool = False
     known_answers: ClassVar[Sequence[MethodAnswer]] = ()
 
     def __init__(self, call: Call) -> None:

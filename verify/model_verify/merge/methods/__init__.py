@@ -12,7 +12,15 @@ from model_verify.errors import BackendUnavailable
 from model_verify.merge.kernel import Call, Kernel
 from model_verify.merge.methods.table import METHODS
 
-_MERGEKIT: dict[str, tuple[str, str]] = {}
+_MERGEKIT = {
+    "breadcrumbs": ("breadcrumbs", "Breadcrumbs"),
+    "breadcrumbs_ties": ("breadcrumbs", "BreadcrumbsTies"),
+    "linear": ("linear", "Linear"),
+    "nearswap": ("nearswap", "NearSwap"),
+    "passthrough": ("passthrough", "Passthrough"),
+    "task_arithmetic": ("task_arithmetic", "TaskArithmetic"),
+    "ties": ("ties", "Ties"),
+}
 """The methods of `table.py`, which every mergekit profile computes with the same class."""
 
 _KERNELS: dict[tuple[str, str], tuple[str, str]] = {

@@ -52,6 +52,7 @@ class Method:
     profiles: tuple[str, ...] = PROFILES
 
 
+# What changes no bit is no parameter here: `int8_mask`, and a `density` or `rescale` where nothing is left out.
 _WEIGHT = {"weight": Kind.DECIMAL}
 _TASK = {"normalize": Kind.BOOL, "lambda": Kind.DECIMAL}
 _SPARSE_TASK = {**_TASK, "rescale": Kind.BOOL}
