@@ -48,7 +48,7 @@ class SignedMerge:
 
     def verify(self, **changes: object) -> Report:
         """Verify with the right key and parents, except for the `changes` to the request."""
-        request = {"expected_key": self.key, "device": "cpu", **changes}
+        request = {"expected_signer": self.key, "device": "cpu", **changes}
         if "parents" not in request:
             request["parents"] = {name: LocalFolder(self.root / name) for name in ("a", "b")}
         return verify(Request(LocalFolder(self.merged), **request))  # type: ignore[arg-type]

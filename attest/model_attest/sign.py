@@ -22,11 +22,11 @@ from model_attest.hashing import Progress
 from model_attest.inventory import Inventory, take_inventory
 from model_attest.placement import output_errors, replace_folder, stage_folder, sync_folder, write_synced
 from model_attest.record import RECORD_FOLDER, merge_materials, read_records
-from model_attest.signers.key import KeySigner
+from model_attest.signers.signer import Signer
 from model_attest.statement import build_statement, describe_model, step_members
 from model_verify import merkle
 from model_verify.digest import CheckpointRoot, FileDigest
-from model_verify.envelope import MAX_BUNDLE_BYTES, open_bundle
+from model_verify.envelope import MAX_BUNDLE_BYTES, SignatureCheck, SignedPayload, check_signature, open_bundle
 from model_verify.errors import CallerError, MalformedDocument, MalformedInput, OutputError, SourceError
 from model_verify.findings import Severity
 from model_verify.folder import redirections
@@ -67,8 +67,8 @@ class SignResult:
     steps: tuple[KnownStep, ...]
     other_weight_sets: tuple[str, ...]
     """Prefixes of weight sets that no step speaks of: a verifier reports them as UNVERIFIED_WEIGHTS."""
-    signer: str
-    """The public key's hint."""
+    signature: SignatureCheck
+    """Who signed, and when, as a verifier finds it."""
     replaced_steps: int
     """How many steps the attestation had that this one takes the place of."""
     uri: str | None
@@ -87,7 +87,7 @@ class _Attestation:
 
 def sign_folder(
     folder: Path,
-    signer: KeySigner,
+    signer: Signer,
     *,
     name: str | None = None,
     version: str | None = None,
@@ -127,10 +127,12 @@ def sign_folder(
     manifest_digest = FileDigest(hashlib.sha256(manifest).digest())
     statement = build_statement(inventory.manifest, manifest_digest, model, materials, steps)
     attestation = _Attestation(manifest, inventory.leaves, signer.sign(statement))
-    check_attestation(attestation.manifest, attestation.leaves, attestation.bundle, signer=signer, statement=statement)
+    signature = check_attestation(
+        attestation.manifest, attestation.leaves, attestation.bundle, signer=signer, statement=statement
+    )
     replaced_steps = _stated_steps(source)
     _write(folder, attestation)
-    return _result(folder, inventory, model, manifest_digest, materials, steps, signer, replaced_steps)
+    return _result(folder, inventory, model, manifest_digest, materials, steps, signature, replaced_steps)
 
 
 def _check_steps(
@@ -179,23 +181,27 @@ def _check_trainable(steps: Sequence[KnownStep], manifest: Manifest) -> None:
 
 
 def check_attestation(
-    manifest_bytes: bytes, leaves: bytes, bundle: bytes, *, signer: KeySigner, statement: bytes
-) -> None:
-    """Read a finished attestation as a verifier does, V2 to V6. Raises `OutputError` where a verifier would object."""
+    manifest_bytes: bytes, leaves: bytes, bundle: bytes, *, signer: Signer, statement: bytes
+) -> SignatureCheck:
+    """Read a finished attestation as a verifier does, V2 to V6, and return who signed it.
+
+    Raises `OutputError` where a verifier would object.
+    """
     try:
-        problem = _first_objection(manifest_bytes, leaves, bundle, signer, statement)
+        signed = open_bundle(bundle)
+        signature = check_signature(signed, signer.expected(signed))
+        if signature.holds:
+            problem = _first_objection(manifest_bytes, leaves, signed, statement)
+        else:
+            problem = f"the signature is not valid: {signature.findings[0].actual}"
     except MalformedInput as error:
         raise OutputError(f"the attestation does not pass its own verification: {error}") from error
     if problem is not None:
         raise OutputError(f"the attestation does not pass its own verification: {problem}")
+    return signature
 
 
-def _first_objection(
-    manifest_bytes: bytes, leaves: bytes, bundle: bytes, signer: KeySigner, statement: bytes
-) -> str | None:
-    signed = open_bundle(bundle)
-    if not signer.public_key.verifies(signed):
-        return "the signature is not valid"
+def _first_objection(manifest_bytes: bytes, leaves: bytes, signed: SignedPayload, statement: bytes) -> str | None:
     if signed.payload_type != PAYLOAD_TYPE or signed.payload != statement:
         return "the bundle holds another payload"
     stated = read_statement(signed.payload)
@@ -256,7 +262,7 @@ def _result(
     manifest_digest: FileDigest,
     materials: Sequence[Material],
     steps: Sequence[KnownStep],
-    signer: KeySigner,
+    signature: SignatureCheck,
     replaced_steps: int,
 ) -> SignResult:
     manifest = inventory.manifest
@@ -271,7 +277,7 @@ def _result(
         materials=tuple(materials),
         steps=tuple(steps),
         other_weight_sets=tuple(weight_set.prefix for weight_set in manifest.weight_sets if not weight_set.primary),
-        signer=signer.public_key.hint,
+        signature=signature,
         replaced_steps=replaced_steps,
         bundle_path=folder / BUNDLE_PATH,
     )

@@ -140,7 +140,7 @@ def test_a_candidate_without_weights(attest: Attest, made: Workplace, tmp_path: 
         ["verify", "x", "--require-level", "4"],
         ["verify", "x", "--threads", "0"],
         ["hash", "x", "y"],
-        ["sign", "x"],
+        ["sign"],
         ["--no-such-option"],
     ],
     ids=" ".join,

@@ -177,10 +177,11 @@ def report_of(vector: Vector, folder: Path) -> Report:
     return verify(
         Request(
             LocalFolder(folder / vector.input["folder"]),
-            expected_key=None if key is None else PublicKey.from_pem((folder / key).read_bytes()),
+            expected_signer=None if key is None else PublicKey.from_pem((folder / key).read_bytes()),
             parents={name: LocalFolder(folder / path) for name, path in vector.input["parents"].items()},
             candidates=[LocalFolder(folder / path) for path in vector.input["candidates"]],
             repository=vector.input["repository"],
+            recursive=vector.input.get("recursive", False),
             device="cpu",
         )
     )

@@ -92,7 +92,7 @@ class Forger:
         return verify(
             Request(
                 LocalFolder(self.subject),
-                expected_key=self.signer.public_key,
+                expected_signer=self.signer.public_key,
                 parents={
                     name: LocalFolder(self.root / folder)
                     for name, folder in {**dict(zip(parents, parents, strict=True)), **outputs}.items()

@@ -101,7 +101,7 @@ for turn in range(1, 80):
     model = root / "model"
     found = {"code": code, "state": state(root), "verdict": None}
     if what == "sign":
-        found["verdict"] = verify(Request(LocalFolder(model), expected_key=signer.public_key)).verdict
+        found["verdict"] = verify(Request(LocalFolder(model), expected_signer=signer.public_key)).verdict
     if what == "keygen":
         found["keys"] = {n: (root / n).read_text() for n in ("lab", "lab.pub") if (root / n).exists()}
     print(json.dumps(found), flush=True)

@@ -215,7 +215,7 @@ def test_weights_that_are_exchanged_between_two_readings_are_never_verified(
     source = Restless(signed_copy.merged, "model.safetensors", twin, turn)
     parents = {name: LocalFolder(signed_copy.root / name) for name in ("a", "b")}
     try:
-        report = verify(Request(source, expected_key=signed_copy.key, parents=parents, device="cpu"))
+        report = verify(Request(source, expected_signer=signed_copy.key, parents=parents, device="cpu"))
     except SourceError:
         return
     assert report.verdict == "REJECTED" or source.turn > 0
@@ -242,7 +242,7 @@ def test_a_config_that_is_exchanged_after_it_was_hashed_is_never_verified(signed
     source = Restless(signed_copy.merged, "config.json", twin, turn)
     parents = {name: LocalFolder(signed_copy.root / name) for name in ("a", "b")}
     try:
-        report = verify(Request(source, expected_key=signed_copy.key, parents=parents, device="cpu"))
+        report = verify(Request(source, expected_signer=signed_copy.key, parents=parents, device="cpu"))
     except SourceError:
         return
     assert report.verdict == "REJECTED" or source.turn > 0

@@ -79,7 +79,7 @@ def test_identifiers_that_look_like_the_engines_own_change_nothing(
     forger.declare({one: blend["a"], "b": blend["b"]}, [merge(step, [one, "b"], linear("0.5", "0.5"))])
     parents = {one: LocalFolder(forger.root / "a"), "b": LocalFolder(forger.root / "b")}
     source = LocalFolder(forger.subject)
-    report = verify(Request(source, expected_key=forger.signer.public_key, parents=parents, device="cpu"))
+    report = verify(Request(source, expected_signer=forger.signer.public_key, parents=parents, device="cpu"))
     assert (report.verdict, report.level) == ("VERIFIED", 3)
 
 

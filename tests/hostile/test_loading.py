@@ -121,7 +121,7 @@ def test_weights_beside_the_verified_ones_never_reach_level_3(
     (signed_copy.merged / name).write_bytes(one if suffix == ".gguf" else OTHER_TENSOR)
     shutil.rmtree(signed_copy.merged / "attestation")
     sign_folder(signed_copy.merged, forger.signer, name="x")
-    report = signed_copy.verify(expected_key=forger.signer.public_key)
+    report = signed_copy.verify(expected_signer=forger.signer.public_key)
     assert (report.verdict, report.level) == ("VERIFIED", 2)
     assert "zz" in report.headline
 
@@ -219,4 +219,4 @@ def test_everything_that_can_be_signed_here_is_verified_as_signed(forger: Forger
     forger.write("subject", {**SHARDS, "config.json": b"{}", "sub/model.safetensors": ONE_TENSOR})
     forger.sign()
     source = LocalFolder(forger.subject)
-    assert verify(Request(source, expected_key=forger.signer.public_key)).verdict == "VERIFIED"
+    assert verify(Request(source, expected_signer=forger.signer.public_key)).verdict == "VERIFIED"

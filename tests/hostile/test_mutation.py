@@ -101,7 +101,7 @@ def run(vector: Vector, folder: Path) -> Report:
     return verify(
         Request(
             LocalFolder(folder / given["folder"]),
-            expected_key=None if key is None else PublicKey.from_pem((folder / key).read_bytes()),
+            expected_signer=None if key is None else PublicKey.from_pem((folder / key).read_bytes()),
             parents={name: LocalFolder(folder / parent) for name, parent in given["parents"].items()},
             candidates=[LocalFolder(folder / candidate) for candidate in given["candidates"]],
             repository=given["repository"],

@@ -63,7 +63,7 @@ def verify_as_training(
     return verify(
         Request(
             source=sources["child"],
-            expected_key=signer.public_key,
+            expected_signer=signer.public_key,
             parents={"parent": sources["parent"]},
             candidates=[sources[name] for name in sources if name.startswith("candidate")],
             device="cpu",
@@ -196,7 +196,7 @@ def merged_then(tmp_path: Path, child: Tensors, half: Tensors) -> Report:
     sign_folder(tmp_path / "child", signer)
     sources = {name: LocalFolder(tmp_path / name) for name in folders}
     parents = {name: sources[name] for name in ("a", "b")}
-    return verify(Request(source=sources["child"], expected_key=signer.public_key, parents=parents, device="cpu"))
+    return verify(Request(source=sources["child"], expected_signer=signer.public_key, parents=parents, device="cpu"))
 
 
 def test_a_blend_with_an_input_that_is_computed_is_found(tmp_path: Path) -> None:

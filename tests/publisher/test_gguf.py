@@ -50,7 +50,7 @@ def test_the_manifest_has_its_tensors_as_the_package_reads_them(folder: Path) ->
 def test_it_is_verified_tensor_by_tensor(folder: Path) -> None:
     signer = new_signer()
     sign_folder(folder, signer, name="m", version=None, uri=None)
-    report = verify(Request(LocalFolder(folder), expected_key=signer.public_key, device="cpu"))
+    report = verify(Request(LocalFolder(folder), expected_signer=signer.public_key, device="cpu"))
     assert (report.verdict, [f.code for f in report.findings if f.code != "NO_STEPS"]) == (
         "VERIFIED",
         ["UNVERIFIED_WEIGHTS"],
@@ -59,7 +59,7 @@ def test_it_is_verified_tensor_by_tensor(folder: Path) -> None:
     with (folder / "model-q8_0.gguf").open("r+b") as file:
         file.seek(tensor.data_offset + 2_000_000)
         file.write(bytes(byte ^ 1 for byte in tensor.data.tobytes()[2_000_000:2_000_001]))
-    report = verify(Request(LocalFolder(folder), expected_key=signer.public_key, device="cpu"))
+    report = verify(Request(LocalFolder(folder), expected_signer=signer.public_key, device="cpu"))
     (finding,) = [finding for finding in report.findings if finding.severity == "fail"]
     assert (finding.code, finding.where) == ("TENSOR_MISMATCH", "model-q8_0.gguf: token_embd.weight")
     assert "byte" in finding.actual

@@ -79,4 +79,4 @@ def test_ctrl_c_leaves_nothing(folder: Path, what: str) -> None:
 def test_a_kill_leaves_the_old_attestation_whole(folder: Path, signer: KeySigner) -> None:
     sign_folder(folder / "a", signer)
     assert start_and_send(folder, "sign", signal.SIGKILL) == -signal.SIGKILL
-    assert verify(Request(LocalFolder(folder / "a"), expected_key=signer.public_key)).verdict == "VERIFIED"
+    assert verify(Request(LocalFolder(folder / "a"), expected_signer=signer.public_key)).verdict == "VERIFIED"

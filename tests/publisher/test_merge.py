@@ -117,7 +117,7 @@ def test_a_merge_is_signed_and_verified_at_level_3(
     sign_folder(tmp_path / "out", signer)
     request = Request(
         LocalFolder(tmp_path / "out"),
-        expected_key=signer.public_key,
+        expected_signer=signer.public_key,
         parents={"a": LocalFolder(tmp_path / "a"), "b": LocalFolder(tmp_path / "b")},
         device="cpu",
     )

@@ -71,7 +71,7 @@ def test_a_signed_folder_has_three_more_files_and_nothing_else(model: Path, sign
     assert result.checkpoint_root.text == expected_root(model / "model.safetensors")
     assert (result.name, result.tensor_count, result.file_count, result.steps) == ("model", 5, 4, ())
     assert result.size_bytes == sum(len(content) for content in before.values())
-    assert result.signer == signer.public_key.hint
+    assert result.signature.signer == signer.public_key
     assert result.bundle_path == model / "attestation" / "pipeline.sigstore.json"
 
 
@@ -90,7 +90,7 @@ def test_the_files_belong_together_and_are_canonical(model: Path, signer: KeySig
 
 def test_the_verifier_accepts_what_was_signed(model: Path, signer: KeySigner) -> None:
     sign_folder(model, signer)
-    report = verify(Request(LocalFolder(model), expected_key=signer.public_key))
+    report = verify(Request(LocalFolder(model), expected_signer=signer.public_key))
     assert (report.verdict, report.level) == ("VERIFIED", 1)
 
 
@@ -101,8 +101,8 @@ def test_signing_again_replaces_the_attestation(model: Path, signer: KeySigner) 
     other = KeySigner(generate_key("ed25519"))
     sign_folder(model, other)
     assert tree(model).keys() == first.keys()
-    assert verify(Request(LocalFolder(model), expected_key=other.public_key)).verdict == "VERIFIED"
-    assert verify(Request(LocalFolder(model), expected_key=signer.public_key)).verdict == "REJECTED"
+    assert verify(Request(LocalFolder(model), expected_signer=other.public_key)).verdict == "VERIFIED"
+    assert verify(Request(LocalFolder(model), expected_signer=signer.public_key)).verdict == "REJECTED"
 
 
 def test_recorded_steps_are_signed_and_their_records_stay(model: Path, signer: KeySigner) -> None:
@@ -383,4 +383,4 @@ def test_a_folder_in_the_hub_cache_is_signed_through_its_links(model: Path, tmp_
     result = sign_folder(snapshot, signer, name="a")
     assert result.checkpoint_root.text == expected_root(model / "model.safetensors")
     assert statement(snapshot)["predicate"]["model"]["uri"] == "pkg:huggingface/lab/a"
-    assert verify(Request(LocalFolder(snapshot), expected_key=signer.public_key)).verdict == "VERIFIED"
+    assert verify(Request(LocalFolder(snapshot), expected_signer=signer.public_key)).verdict == "VERIFIED"

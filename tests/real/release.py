@@ -83,7 +83,7 @@ class Release:
     def verify(self, **changes: object) -> Report:
         """Verify with the right key and parents, except for the `changes` to the request."""
         parents = {name: LocalFolder(folder) for name, folder in self.parents.items()}
-        request = {"expected_key": self.key, "parents": parents, "device": "cpu", **changes}
+        request = {"expected_signer": self.key, "parents": parents, "device": "cpu", **changes}
         return verify(Request(LocalFolder(self.folder), **request))  # type: ignore[arg-type]
 
     def copy(self, target: Path) -> Release:

@@ -63,7 +63,7 @@ def signed_and_verified(folder: Path, **parents: Path) -> Report:
     signer = new_signer()
     sign_folder(folder, signer)
     given = {name: LocalFolder(place) for name, place in parents.items()}
-    return verify(Request(LocalFolder(folder), expected_key=signer.public_key, parents=given, device="cpu"))
+    return verify(Request(LocalFolder(folder), expected_signer=signer.public_key, parents=given, device="cpu"))
 
 
 def test_a_training_is_recorded_by_itself_and_verifies(base: Path, home: Path) -> None:

@@ -79,7 +79,7 @@ def test_a_command_is_recorded_signed_and_verified(lab: Path, monkeypatch: pytes
     report = verify(
         Request(
             LocalFolder(lab / "small"),
-            expected_key=signer.public_key,
+            expected_signer=signer.public_key,
             parents={"town": LocalFolder(lab / "base")},
             device="cpu",
         )

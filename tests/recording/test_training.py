@@ -103,7 +103,7 @@ def test_what_was_recorded_signs_and_verifies(base: Path, home: Path) -> None:
     report = verify(
         Request(
             LocalFolder(home / "tuned"),
-            expected_key=signer.public_key,
+            expected_signer=signer.public_key,
             parents={"base": LocalFolder(base)},
             device="cpu",
         )
@@ -125,7 +125,9 @@ def test_the_steps_of_a_merge_come_along(home: Path) -> None:
     signer = new_signer()
     sign_folder(home / "tuned", signer)
     parents = {name: LocalFolder(home / name) for name in "ab"}
-    report = verify(Request(LocalFolder(home / "tuned"), expected_key=signer.public_key, parents=parents, device="cpu"))
+    report = verify(
+        Request(LocalFolder(home / "tuned"), expected_signer=signer.public_key, parents=parents, device="cpu")
+    )
     assert [step.verdict for step in report.steps] == ["reproduced", "attested"]
 
 

@@ -113,7 +113,9 @@ def test_what_a_file_says_signs_and_verifies(lab: Path) -> None:
     signer = new_signer()
     sign_folder(lab / "tuned", signer)
     parents = {"town": LocalFolder(lab / "base"), "wise": LocalFolder(lab / "big")}
-    report = verify(Request(LocalFolder(lab / "tuned"), expected_key=signer.public_key, parents=parents, device="cpu"))
+    report = verify(
+        Request(LocalFolder(lab / "tuned"), expected_signer=signer.public_key, parents=parents, device="cpu")
+    )
     assert (report.verdict, report.level) == ("VERIFIED", 2)
 
 

@@ -21,14 +21,14 @@ def codes(report: object) -> set[str]:
 
 
 def test_without_an_expected_key_nothing_is_verified(signed_merge: SignedMerge) -> None:
-    report = signed_merge.verify(expected_key=None)
+    report = signed_merge.verify(expected_signer=None)
     assert (report.verdict, report.level, codes(report)) == ("INCOMPLETE", None, {"SIGNER_NOT_EXPECTED"})
     assert report.signer is not None
     assert not report.signer.expected
 
 
 def test_another_key_stops_before_the_payload_is_parsed(signed_merge: SignedMerge) -> None:
-    report = signed_merge.verify(expected_key=new_signer().public_key)
+    report = signed_merge.verify(expected_signer=new_signer().public_key)
     assert (report.verdict, codes(report)) == ("REJECTED", {"SIGNATURE_INVALID"})
     assert report.statement is None
     assert report.steps == report.materials == []

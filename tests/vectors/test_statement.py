@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model_verify.envelope import PublicKey
+from model_verify.envelope import ExpectedIdentity, ExpectedSigner, Identity, PublicKey
 from model_verify.findings import REASONS, Severity
 from model_verify.models import BUNDLE_PATH
 from model_verify.procedure import Request, verify
@@ -18,11 +18,18 @@ def test_a_bundle_is_taken_or_refused_as_the_vector_says(vector: Vector, tmp_pat
     bundle = tmp_path / BUNDLE_PATH
     bundle.parent.mkdir()
     bundle.write_bytes(vector.data(vector.input["bundle"]))
-    key = vector.input["key"]
-    expected_key = None if key is None else PublicKey.from_pem((vector.folder / key).read_bytes())
-    request = Request(LocalFolder(tmp_path), expected_key=expected_key, repository=vector.input["repository"])
+    request = Request(LocalFolder(tmp_path), expected_signer=_expected(vector), repository=vector.input["repository"])
     report = verify(request)
     codes = {finding.code for finding in report.findings if REASONS[finding.code][0] is not Severity.NOTE}
     assert codes - BELOW_V4 == set(vector.expected["codes"])
     assert (codes >= BELOW_V4) is vector.expected["accepted"]
     assert report.verdict != "VERIFIED"
+
+
+def _expected(vector: Vector) -> ExpectedSigner | None:
+    if (key := vector.input["key"]) is not None:
+        return PublicKey.from_pem((vector.folder / key).read_bytes())
+    if (expected := vector.input.get("identity")) is None:
+        return None
+    trust_config = (vector.folder / expected["trust_config"]).read_bytes()
+    return ExpectedIdentity(Identity(expected["name"], expected["issuer"]), trust_config)

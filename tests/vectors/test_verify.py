@@ -24,7 +24,7 @@ def test_a_folder_gets_the_verdict_of_the_vector(vector: Vector, tmp_path: Path)
     report = verify(
         Request(
             LocalFolder(copy / given["folder"]),
-            expected_key=None if key is None else PublicKey.from_pem((copy / key).read_bytes()),
+            expected_signer=None if key is None else PublicKey.from_pem((copy / key).read_bytes()),
             parents={name: LocalFolder(copy / folder) for name, folder in given["parents"].items()},
             candidates=[LocalFolder(copy / folder) for folder in given["candidates"]],
             repository=given["repository"],

@@ -7,6 +7,7 @@ and, where there is one, a `hint` that says what to do.
     ├── CallerError          the caller asked for something impossible
     │   ├── CommandFailed        a command that was wrapped has failed
     │   ├── KeyUnreadable        no usable key in a file
+    │   ├── TrustConfigUnreadable  no Sigstore trust configuration in a file
     │   ├── RecipeInvalid        a recipe that cannot be run as written
     │   └── NotReproduced        a step to be recorded does not give what is there
     ├── SourceError          bytes could not be had
@@ -19,6 +20,8 @@ and, where there is one, a `hint` that says what to do.
     │   ├── AmbiguousWeights     a folder that leaves open what loads
     │   └── MalformedDocument    a manifest, statement, bundle or step record; `code` is its reason code
     ├── OperationRefused     merge arithmetic that has no result; `code` is its reason code
+    ├── SigningFailed        no signature could be had
+    ├── SigstoreMissing      the software that verifies identities is not installed
     ├── BackendUnavailable   the software or device for merge arithmetic is missing or computes other bits
     └── OutputError          the result could not be written
 """
@@ -51,6 +54,10 @@ class CommandFailed(CallerError):
     def __init__(self, message: str, *, returncode: int, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.returncode = returncode
+
+
+class TrustConfigUnreadable(CallerError):
+    code = "TRUST_CONFIG_UNREADABLE"
 
 
 class RecipeInvalid(CallerError):
@@ -117,6 +124,14 @@ class OperationRefused(AttestError):
         self.code = code
         self.reason = message
         self.where = where
+
+
+class SigningFailed(AttestError):
+    code = "SIGNING_FAILED"
+
+
+class SigstoreMissing(AttestError):
+    code = "NO_SIGSTORE"
 
 
 class BackendUnavailable(AttestError):

@@ -19,7 +19,16 @@ from typing import TypeVar
 from model_verify import manifest as manifests
 from model_verify import merkle
 from model_verify.digest import FileDigest
-from model_verify.envelope import MAX_BUNDLE_BYTES, PublicKey, SignedPayload, is_statement, open_bundle
+from model_verify.envelope import (
+    MAX_BUNDLE_BYTES,
+    ExpectedSigner,
+    SignatureCheck,
+    SignedPayload,
+    check_signature,
+    is_statement,
+    names_signer,
+    open_bundle,
+)
 from model_verify.errors import CallerError, MalformedDocument
 from model_verify.findings import REASONS, Finding, Severity, limited
 from model_verify.folder import FolderCheck, check_folder
@@ -35,11 +44,11 @@ from model_verify.report import (
     ReportNotChecked,
     ReportRoots,
     ReportRun,
-    ReportSigner,
     Verdict,
     decide,
     report_finding,
 )
+from model_verify.signature_report import describe_signer, describe_time
 from model_verify.sources.source import Entry, EntryKind, Source, read_whole
 from model_verify.statement import Statement, read_statement
 
@@ -53,17 +62,17 @@ class Request:
     """What to verify, whom the caller expects, and what the caller has. Spec: verification §1."""
 
     source: Source
-    expected_key: PublicKey | None = None
+    expected_signer: ExpectedSigner | None = None
     parents: Mapping[str, Source] = field(default_factory=dict)
     candidates: Sequence[Source] = ()
     repository: str | None = None
     recursive: bool = False
     """Whether the attestations of the parents themselves are followed."""
-    parent_keys: Mapping[str, PublicKey] = field(default_factory=dict)
-    """The keys that are expected for parents, by identifier; for a parent's parent `PARENT/ITS-PARENT`, and so on.
+    parent_signers: Mapping[str, ExpectedSigner] = field(default_factory=dict)
+    """The signers that are expected for parents, by identifier; for a parent's parent `PARENT/ITS-PARENT`, and so on.
     `parents` has folders under such names too."""
-    known_keys: Sequence[PublicKey] = ()
-    """Keys that are expected of a bundle that names them, where `expected_key` is None."""
+    known_signers: Sequence[ExpectedSigner] = ()
+    """Signers that are expected of a bundle that names them, where `expected_signer` is None."""
     device: str = "auto"
     threads: int | None = None
     progress: Callable[[int], None] | None = None
@@ -89,8 +98,7 @@ class _Procedure:
         self.repository = request.repository or request.source.repository
         self.findings: list[Finding] = []
         self.signed: SignedPayload | None = None
-        self.expected_key: PublicKey | None = None
-        self.signature_holds = False
+        self.signature = SignatureCheck()
         self.statement: Statement | None = None
         self.manifest: Manifest | None = None
         self.signed_leaves: memoryview | None = None
@@ -145,18 +153,18 @@ class _Procedure:
             raise self.stop(error.code, BUNDLE_PATH, error.rule, error.reason) from error
 
     def v3_signature(self, signed: SignedPayload) -> None:
-        """Hold the signature against the expected key; below a failed one nothing is parsed. Module: envelope."""
-        key = self.expected_key = self.request.expected_key or next(
-            (known for known in self.request.known_keys if known.hint == signed.hint), None
+        """Hold the signature against the expected signer; below a failed one nothing is parsed. Module: envelope."""
+        expected = self.request.expected_signer or next(
+            (known for known in self.request.known_signers if names_signer(signed, known)), None
         )
-        if key is None:
-            self.findings.append(
-                Finding("SIGNER_NOT_EXPECTED", BUNDLE_PATH, "a key named by you", f"key {signed.hint}")
-            )
-        elif key.verifies(signed):
-            self.signature_holds = True
-        else:
-            raise self.stop("SIGNATURE_INVALID", BUNDLE_PATH, f"signed by key {key.hint}", f"hint {signed.hint}")
+        if expected is None:
+            named = f"key {signed.hint}" if signed.identity is None else str(signed.identity)
+            self.findings.append(Finding("SIGNER_NOT_EXPECTED", BUNDLE_PATH, "a signer named by you", named))
+            return
+        self.signature = check_signature(signed, expected)
+        self.findings += self.signature.findings
+        if not self.signature.holds:
+            raise _Stop
 
     def v4_statement(self, signed: SignedPayload) -> Statement:
         """Return the statement. Module: statement."""
@@ -297,7 +305,7 @@ class _Procedure:
             self.findings,
             judged.steps,
             judged.materials,
-            expected_signer=self.signature_holds,
+            expected_signer=self.signature.holds,
             everything_ran=self.everything_ran and judged.every_tensor_hashed,
         )
         return Report(
@@ -306,8 +314,8 @@ class _Procedure:
             verdict=verdict,
             level=level,
             headline=f"{verdict}{f' level {level}' if level else ''}: {link}{self.describe_ancestors(verdict)}",
-            signer=self.describe_signer(),
-            time=None,
+            signer=describe_signer(self.signed, self.signature),
+            time=describe_time(self.signature.time),
             roots=self.describe_roots(),
             statement=self.describe_model(),
             files=self.describe_files(),
@@ -336,14 +344,6 @@ class _Procedure:
         ]
         return f"; parents: {', '.join(said[:_MOST_NAMED])}{', …' if len(said) > _MOST_NAMED else ''}"
 
-    def describe_signer(self) -> ReportSigner | None:
-        if self.signed is None:
-            return None
-        key = self.expected_key
-        if self.signature_holds and key is not None:
-            return ReportSigner(key_hint=key.hint, algorithm=key.kind, expected=True)
-        return ReportSigner(key_hint=self.signed.hint, algorithm=None, expected=False)
-
     def describe_roots(self) -> ReportRoots | None:
         if self.statement is None or self.manifest is None:
             return None
@@ -363,8 +363,9 @@ class _Procedure:
 
     def not_checked(self) -> Iterator[ReportNotChecked]:
         """Yield what this report does not speak of, and why. Spec: verification §5."""
-        if self.signed is not None:
-            yield ReportNotChecked(what="time of signing", why="the bundle holds no timestamp")
+        if self.signed is not None and self.signature.time is None:
+            why = "the bundle holds no timestamp" if self.signed.identity is None else "its signature was not verified"
+            yield ReportNotChecked(what="time of signing", why=why)
         if not self.everything_ran:
             yield ReportNotChecked(what="everything below the finding that stopped the procedure", why="not evaluated")
             return
@@ -400,12 +401,12 @@ def _of_parent(request: Request, name: str, source: Source) -> Request:
     before = f"{name}/"
     return Request(
         source=source,
-        expected_key=request.parent_keys.get(name),
+        expected_signer=request.parent_signers.get(name),
         parents=_below(request.parents, before),
         candidates=request.candidates,
         recursive=True,
-        parent_keys=_below(request.parent_keys, before),
-        known_keys=[*request.known_keys, *([request.expected_key] if request.expected_key else [])],
+        parent_signers=_below(request.parent_signers, before),
+        known_signers=[*request.known_signers, *([request.expected_signer] if request.expected_signer else [])],
         device=request.device,
         threads=request.threads,
     )

@@ -25,12 +25,47 @@ class ReportTool(Wire):
 
 
 class ReportSigner(Wire):
-    """Who signed. `expected` says whether the signature is valid under the key that the caller named."""
+    """Who signed: a key, or an identity by the word of an issuer.
 
-    kind: Literal["key"] = "key"
-    key_hint: str
-    algorithm: str | None
+    `expected` says whether the signature is valid under the key or identity that the caller named; where it is false,
+    this is only what the bundle says.
+    """
+
+    kind: Literal["key", "sigstore"]
+    key_hint: str | None = None
+    algorithm: str | None = None
+    identity: str | None = None
+    issuer: str | None = None
     expected: bool
+
+    @property
+    def described(self) -> str:
+        """Who that is, in words."""
+        return f"key sha256:{self.key_hint}" if self.kind == "key" else f"{self.identity} by {self.issuer}"
+
+
+class ReportTimeEvidence(Wire):
+    """Somebody's word that the signature existed at `time`: a timestamping authority's, or the log's."""
+
+    source: Literal["timestamp", "log"]
+    by: str
+    time: str
+
+
+class ReportLog(Wire):
+    """Where the signature is entered in a transparency log, for everybody to see."""
+
+    origin: str
+    index: int
+
+
+class ReportTime(Wire):
+    """When it was signed. `signed_before` is the earliest of the times that are vouched for."""
+
+    signed_before: str
+    by: str
+    evidence: list[ReportTimeEvidence]
+    log: ReportLog
 
 
 class ReportRoots(Wire):
@@ -152,7 +187,7 @@ class Report(Wire):
     level: Literal[1, 2, 3] | None
     headline: str
     signer: ReportSigner | None
-    time: str | None
+    time: ReportTime | None
     roots: ReportRoots | None
     statement: ReportModel | None
     materials: list[ReportMaterial]
@@ -277,7 +312,8 @@ def _sentence(finding: Finding) -> str:
 _SENTENCES = {
     "ATTESTATION_MISSING": "there is no attestation",
     "BUNDLE_MALFORMED": "the bundle is malformed",
-    "SIGNATURE_INVALID": "the expected key did not sign this",
+    "SIGNATURE_INVALID": "there is no valid signature by the expected signer",
+    "IDENTITY_MISMATCH": "another than the expected identity signed this",
     "SIGNER_NOT_EXPECTED": "nobody said whose signature to expect",
     "SIGNATURE_KIND_UNSUPPORTED": "the signature is of a kind that cannot be checked here",
     "ATTESTED_FOR_OTHER_REPO": "the attestation is not for this repository",

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model_verify.errors import CallerError, KeyUnreadable, SourceError, SourceMissing
+from model_verify.errors import CallerError, KeyUnreadable, SourceError, SourceMissing, TrustConfigUnreadable
 
 if TYPE_CHECKING:
     from model_attest.signers.key import KeySigner
-    from model_verify.envelope import PublicKey
+    from model_attest.signers.signer import Signer
+    from model_verify.envelope import ExpectedSigner, PublicKey
     from model_verify.sources.local import LocalFolder
 
 MAX_KEY_BYTES = 64 << 10
+MAX_TRUST_CONFIG_BYTES = 4 << 20
 PIPE_TIMEOUT_S = 5.0
 
 _UNITS = {
@@ -47,6 +49,12 @@ ThreadsOption = Annotated[
 ]
 DeviceOption = Annotated[
     Device, typer.Option("--device", help="Where merges are computed; the bits are the same everywhere.")
+]
+TrustConfigOption = Annotated[
+    str | None,
+    typer.Option(
+        "--trust-config", metavar="FILE", help="A private Sigstore's trust configuration; else the public instance's."
+    ),
 ]
 PasswordOption = Annotated[
     str | None,
@@ -108,6 +116,59 @@ def read_public_key(text: str) -> PublicKey:
         raise KeyUnreadable(f"{text}: {error.message}", hint=error.hint) from error
 
 
+def read_expected_signer(
+    key: str | None, identity: str | None, issuer: str | None, trust_config: str | None
+) -> ExpectedSigner | None:
+    """Return whom the caller expects to have signed; raises `CallerError` for half an identity, or two signers."""
+    from model_verify.envelope import ExpectedIdentity, Identity
+
+    if key is not None and (identity or issuer or trust_config):
+        raise CallerError("a key and an identity", hint="name the one that you expect to have signed")
+    if key is not None:
+        return read_public_key(key)
+    if identity and issuer:
+        trusted = None if trust_config is None else read_trust_config(trust_config)
+        return ExpectedIdentity(Identity(identity, issuer), trusted)
+    if identity or identity == "":
+        raise CallerError("`--identity` without `--issuer`", hint="anybody can run an issuer that vouches for a name")
+    if issuer is not None:
+        raise CallerError("`--issuer` without `--identity`", hint="name who is to have signed")
+    if trust_config is not None:
+        raise CallerError("`--trust-config` without `--identity`", hint="name who is to have signed")
+    return None
+
+
+def read_trust_config(text: str) -> bytes:
+    """Return a Sigstore trust configuration's bytes; raises `TrustConfigUnreadable` that names the file."""
+    try:
+        return _read_secret(place(text), "trust configuration", max_bytes=MAX_TRUST_CONFIG_BYTES)
+    except KeyUnreadable as error:
+        raise TrustConfigUnreadable(error.message, hint=error.hint) from error
+
+
+def choose_signer(
+    key: str | None, password_file: str | None, identity_token: str | None, trust_config: str | None
+) -> Signer:
+    """Return who signs: a private key, or an identity where none is named; raises `CallerError` for both."""
+    if key is not None:
+        if identity_token is not None or trust_config is not None:
+            raise CallerError("a key and an identity", hint="name the one that is to sign")
+        return read_signer(key, password_file)
+    if password_file is not None:
+        raise CallerError("`--password-file` without `--key`", hint="it is a private key's password")
+    from model_attest.console import say
+    from model_attest.signers.identity_token import token_source
+    from model_attest.signers.sigstore import SigstoreSigner
+
+    config = None if trust_config is None else read_trust_config(trust_config)
+
+    def read_token() -> str:
+        return _read_secret(place(identity_token or ""), "token").decode("ascii", "replace").strip()
+
+    source = token_source(None if identity_token is None else read_token, config, announce=say)
+    return SigstoreSigner(source, config)
+
+
 def read_signer(text: str, password_file: str | None) -> KeySigner:
     """Return the signer whose private key is in a file; raises `KeyUnreadable` that names the file."""
     from model_attest.signers.key import KeySigner
@@ -130,16 +191,16 @@ def read_password(text: str | None) -> bytes | None:
     return password
 
 
-def _read_secret(path: Path, what: str) -> bytes:
+def _read_secret(path: Path, what: str, *, max_bytes: int = MAX_KEY_BYTES) -> bytes:
     """Return a small file's bytes; a pipe will do, as in `--key <(vault read …)`, but nobody waits for it forever."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             mode = os.fstat(descriptor).st_mode
             if stat.S_ISREG(mode):
-                data = os.read(descriptor, MAX_KEY_BYTES + 1)
+                data = os.read(descriptor, max_bytes + 1)
             elif stat.S_ISFIFO(mode):
-                data = _read_pipe(descriptor, path)
+                data = _read_pipe(descriptor, path, max_bytes)
             else:
                 kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
                 raise KeyUnreadable(f"{path} is {kind}", hint=f"name the {what} file itself")
@@ -151,20 +212,20 @@ def _read_secret(path: Path, what: str) -> bytes:
         raise KeyUnreadable(f"{path}: {error}") from error
     if not data:
         raise KeyUnreadable(f"{path} is empty")
-    if len(data) > MAX_KEY_BYTES:
+    if len(data) > max_bytes:
         raise KeyUnreadable(f"{path} is larger than a {what} can be")
     return data
 
 
-def _read_pipe(descriptor: int, path: Path) -> bytes:
+def _read_pipe(descriptor: int, path: Path, max_bytes: int) -> bytes:
     data = b""
     deadline = time.monotonic() + PIPE_TIMEOUT_S
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
-    while len(data) <= MAX_KEY_BYTES:
+    while len(data) <= max_bytes:
         if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise KeyUnreadable(f"{path} is a pipe, and nothing came out of it in {PIPE_TIMEOUT_S:.0f} s")
-        block = os.read(descriptor, MAX_KEY_BYTES + 1)
+        block = os.read(descriptor, max_bytes + 1)
         if not block:
             break
         data += block

@@ -20,6 +20,7 @@ from model_verify.models import (
     WireFileDigest,
     WireTensorRoot,
 )
+from model_verify.report import ReportSigner, ReportTime
 
 
 class HashedTensor(Wire):
@@ -104,7 +105,8 @@ def recorded_lines(answer: RecordAnswer) -> list[str]:
 class SignAnswer(Wire):
     name: str
     bundle: str
-    signer: str
+    signer: ReportSigner
+    time: ReportTime | None
     manifest_digest: WireFileDigest
     checkpoint_root: WireCheckpointRoot
     tensor_count: int
@@ -120,7 +122,11 @@ class InspectAnswer(Wire):
 
     verified: Literal[False]
     reference: str
-    signer_hint: str
+    signer_hint: str | None
+    """Of its key, in a bundle that names one."""
+    signer_identity: str | None
+    """In a bundle with a certificate, and the issuer that vouched for it."""
+    signer_issuer: str | None
     payload_type: str
     statement: dict[str, Any]
     contradictions: list[str]

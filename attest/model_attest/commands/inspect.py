@@ -57,6 +57,8 @@ def inspect(
         verified=False,
         reference=bundle,
         signer_hint=signed.hint,
+        signer_identity=signed.identity.name if signed.identity else None,
+        signer_issuer=signed.identity.issuer if signed.identity else None,
         payload_type=signed.payload_type,
         statement=dict(parsed),
         contradictions=list(_contradictions(pipeline)),
@@ -87,7 +89,7 @@ def _read(path: Path, max_bytes: int) -> bytes:
 def _lines(bundle: str, signed: SignedPayload, statement: Statement, pipeline: Pipeline) -> Iterator[str]:
     model = statement.model
     yield f"CLAIMED ONLY  {bundle}: nothing was verified, neither the signature nor any file"
-    yield f"  signer    names its key as {signed.hint}"
+    yield f"  signer    {_signer(signed)}"
     yield f"  model     {' '.join(text for text in (model.name, model.version, model.uri) if text)}"
     yield f"  weights   {model.checkpoint_root}"
     yield f"  manifest  {statement.manifest_digest}"
@@ -102,7 +104,21 @@ def _lines(bundle: str, signed: SignedPayload, statement: Statement, pipeline: P
         yield f"  {name}  is present; `--json` shows it"
     for contradiction in _contradictions(pipeline):
         yield f"  warn  contradicts itself: {contradiction}"
-    yield f"CLAIMED ONLY  nothing was verified: run `attest verify {shlex.quote(_folder(bundle))} --key PUB`"
+    expected = _expected(signed)
+    yield f"CLAIMED ONLY  nothing was verified: run `attest verify {shlex.quote(_folder(bundle))} {expected}`"
+
+
+def _signer(signed: SignedPayload) -> str:
+    if signed.identity is None or signed.material is None:
+        return f"names its key as {signed.hint}"
+    return f"has a certificate for {signed.identity}, entry {signed.material.log_entry.log_index} of a log"
+
+
+def _expected(signed: SignedPayload) -> str:
+    """Return the options that name whom the bundle says to be signed by."""
+    if signed.identity is None:
+        return "--key PUB"
+    return f"--identity {shlex.quote(signed.identity.name)} --issuer {shlex.quote(signed.identity.issuer)}"
 
 
 def _folder(bundle: str) -> str:

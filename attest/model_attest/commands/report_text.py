@@ -5,12 +5,21 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from model_attest.console import size_text
-from model_verify.report import Report, ReportFinding, ReportMaterial, ReportStep, ReportTrial
+from model_verify.report import (
+    Report,
+    ReportFinding,
+    ReportMaterial,
+    ReportSigner,
+    ReportStep,
+    ReportTime,
+    ReportTrial,
+)
 
 Status = Literal["ok", "warn", "skip", "FAIL"]
 
@@ -81,14 +90,19 @@ def _ancestor(material: ReportMaterial) -> str:
     if attestation is None:
         return "no attestation" if material.status == "matched" else material.status
     steps = ", ".join(f"{step.id} {step.verdict}" for step in attestation.steps)
-    signer = f", key sha256:{attestation.signer.key_hint[:12]}…" if attestation.signer else ""
+    signer = f", {_short_signer(attestation.signer)}" if attestation.signer else ""
     return f"{attestation.headline}{f' [{steps}]' if steps else ''}{signer}"
+
+
+def _short_signer(signer: ReportSigner) -> str:
+    return f"key sha256:{signer.key_hint[:12]}…" if signer.key_hint is not None else signer.described
 
 
 def areas(report: Report) -> list[Area]:
     """Return the table of a report; every finding is in exactly one area."""
     listed = [
         _signature(report),
+        *([_time(report.time)] if report.time else []),
         _statement(report),
         _manifest(report),
         _files(report),
@@ -138,8 +152,14 @@ def _signature(report: Report) -> Area:
     if signer is None:
         return Area("signature", "skip", "no signature was read")
     if signer.expected:
-        return Area("signature", "ok", f"{signer.algorithm} key sha256:{signer.key_hint}, the one you named")
-    return Area("signature", "skip", f"the bundle names key sha256:{signer.key_hint}")
+        algorithm = f"{signer.algorithm} " if signer.algorithm else ""
+        return Area("signature", "ok", f"{algorithm}{signer.described}, the one you named")
+    return Area("signature", "skip", f"the bundle names {signer.described}")
+
+
+def _time(time: ReportTime) -> Area:
+    logged = f"entry {time.log.index} of the log {time.log.origin}"
+    return Area("time", "ok", f"signed before {time.signed_before} by the word of {time.by}; {logged}")
 
 
 def _statement(report: Report) -> Area:
@@ -267,8 +287,7 @@ def _hints(report: Report) -> Iterator[str]:
     codes = {finding.code for finding in report.findings}
     if "ATTESTATION_MISSING" in codes:
         yield "nothing is signed here: ask whoever published it; `attest hash` gives the root of what is there"
-    if "SIGNER_NOT_EXPECTED" in codes:
-        yield "pass `--key PUB` with the public key of whom you expect to have signed"
+    yield from _signer_hints(report.signer, codes)
     missing = [material for material in report.materials if material.status == "missing"]
     if missing:
         yield f"pass {' '.join(f'`--parent {material.id}=PATH`' for material in missing)}"
@@ -278,6 +297,23 @@ def _hints(report: Report) -> Iterator[str]:
         yield "a newer version of attest may know what this one does not"
     if "UNDECLARED_PARENTS_NOT_TESTED" in codes and report.verdict == "VERIFIED":
         yield "pass `--candidate DIR` for a model that this one may be a blend with"
+
+
+def _signer_hints(signer: ReportSigner | None, codes: set[str]) -> Iterator[str]:
+    if signer is None:
+        return
+    accepts = f"`--identity {shlex.quote(signer.identity or '')} --issuer {shlex.quote(signer.issuer or '')}`"
+    match signer.kind:
+        case "key":
+            if "SIGNER_NOT_EXPECTED" in codes:
+                yield "pass `--key PUB` with the public key of whom you expect to have signed"
+        case "sigstore":
+            if "SIGNER_NOT_EXPECTED" in codes:
+                yield f"pass {accepts} if that is whom you expect to have signed"
+            if "IDENTITY_MISMATCH" in codes:
+                yield f"{accepts} would take it: only if that is whom you expect"
+            if "SIGNATURE_INVALID" in codes:
+                yield "signed with a private Sigstore, it needs that one's `--trust-config FILE`"
 
 
 def _count(number: int, noun: str) -> str:

@@ -8,17 +8,35 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from model_attest import console
-from model_attest.commands.arguments import JsonFlag, PasswordOption, folder_at, place, read_signer
+from model_attest.commands.arguments import (
+    JsonFlag,
+    PasswordOption,
+    TrustConfigOption,
+    choose_signer,
+    folder_at,
+    place,
+)
 from model_attest.console import Answer, size_text
 
 if TYPE_CHECKING:
+    from model_attest.commands.documents import SignAnswer
     from model_attest.sign import SignResult
+    from model_verify.report import ReportTime
 
 
 def sign(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="The model folder.")],
-    key: Annotated[str, typer.Option("--key", metavar="FILE", help="The private key, PEM.")],
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="FILE", help="The private key, PEM; else an identity signs.")
+    ] = None,
     password_file: PasswordOption = None,
+    identity_token: Annotated[
+        str | None,
+        typer.Option(
+            "--identity-token", metavar="FILE", help="Who signs; else the CI job that this runs in, or who answers."
+        ),
+    ] = None,
+    trust_config: TrustConfigOption = None,
     name: Annotated[str | None, typer.Option("--name", help="The model's name; else the folder's.")] = None,
     version: Annotated[str | None, typer.Option("--version", help="The model's version.")] = None,
     uri: Annotated[
@@ -31,6 +49,9 @@ def sign(
     Covers every file, every tensor, and the steps on record in DIR/.attest. Writes DIR/attestation, whole or not at
     all, and only after it has passed the verifier's own checks.
 
+    Without `--key` an identity signs by way of Sigstore: a CI job's, or yours, which a browser asks for. The public
+    Sigstore shows who signed, and when, to everybody and for good.
+
     \b
     exit codes
       0  DIR is signed
@@ -39,19 +60,23 @@ def sign(
     \b
     example
       attest sign ./merged --key lab --name town-7b --uri pkg:huggingface/town/town-7b
+      attest sign ./merged --identity-token token --name town-7b
     """
     from model_attest.commands.documents import SignAnswer, members
     from model_attest.inventory import total_bytes
     from model_attest.sign import sign_folder
+    from model_verify.signature_report import describe_expected, describe_time
 
     source = folder_at(folder)
-    signer = read_signer(key, password_file)
+    signer = choose_signer(key, password_file, identity_token, trust_config)
     with console.progress("signing", lambda: total_bytes(source)) as advance:
         result = sign_folder(place(folder), signer, name=name, version=version, uri=uri, progress=advance)
+    assert result.signature.signer is not None
     answer = SignAnswer(
         name=result.name,
         bundle=str(result.bundle_path),
-        signer=result.signer,
+        signer=describe_expected(result.signature.signer),
+        time=describe_time(result.signature.time),
         manifest_digest=result.manifest_digest,
         checkpoint_root=result.checkpoint_root,
         tensor_count=result.tensor_count,
@@ -69,10 +94,10 @@ def sign(
             f"warning: the attestation that was here stated {result.replaced_steps} steps, this one states "
             f"{len(result.steps)}: steps are taken from {folder}/.attest/steps, which is not published"
         )
-    return Answer(_lines(folder, result), members(answer), notes=notes)
+    return Answer(_lines(folder, result, answer, trust_config), members(answer), notes=notes)
 
 
-def _lines(folder: str, result: SignResult) -> list[str]:
+def _lines(folder: str, result: SignResult, answer: SignAnswer, trust_config: str | None) -> list[str]:
     steps = ", ".join(f"{step.id} ({step.type})" for step in result.steps) or "none: its origin is not stated"
     parents = "".join(f" --parent {material.name}=DIR" for material in result.materials)
     return [
@@ -80,7 +105,23 @@ def _lines(folder: str, result: SignResult) -> list[str]:
         f"  weights   {result.tensor_count} tensors, {result.checkpoint_root}",
         f"  files     {result.file_count}, {size_text(result.size_bytes)}",
         f"  steps     {steps}",
-        f"  signer    key sha256:{result.signer}",
+        f"  signer    {answer.signer.described}",
+        *_time_lines(answer.time),
         f"  bundle    {result.bundle_path}",
-        f"check it as others will: `attest verify {shlex.quote(folder)} --key PUB{parents}`",
+        f"check it as others will: `attest verify {shlex.quote(folder)} {_expected(answer, trust_config)}{parents}`",
     ]
+
+
+def _time_lines(time: ReportTime | None) -> list[str]:
+    if time is None:
+        return []
+    return [f"  time      before {time.signed_before}, entry {time.log.index} of the log {time.log.origin}"]
+
+
+def _expected(answer: SignAnswer, trust_config: str | None) -> str:
+    """Return the options that name this signer to a verifier."""
+    signer = answer.signer
+    if signer.kind == "key":
+        return "--key PUB"
+    instance = f" --trust-config {shlex.quote(trust_config)}" if trust_config else ""
+    return f"--identity {shlex.quote(signer.identity or '')} --issuer {shlex.quote(signer.issuer or '')}{instance}"

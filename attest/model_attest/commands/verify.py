@@ -13,9 +13,11 @@ from model_attest.commands.arguments import (
     DeviceOption,
     JsonFlag,
     ThreadsOption,
+    TrustConfigOption,
     folder_at,
     named_folders,
     named_paths,
+    read_expected_signer,
     read_public_key,
     weight_bytes,
 )
@@ -30,6 +32,14 @@ def verify(
     key: Annotated[
         str | None, typer.Option("--key", metavar="PUB", help="The public key that you expect to have signed, PEM.")
     ] = None,
+    identity: Annotated[
+        str | None,
+        typer.Option("--identity", metavar="NAME", help="Who you expect to have signed, where no key is named."),
+    ] = None,
+    issuer: Annotated[
+        str | None, typer.Option("--issuer", metavar="URL", help="Who vouches for that identity.")
+    ] = None,
+    trust_config: TrustConfigOption = None,
     parent: Annotated[
         list[str] | None, typer.Option("--parent", metavar="ID=DIR", help="Where the parent ID lies; repeatable.")
     ] = None,
@@ -74,31 +84,32 @@ def verify(
     \b
     example
       attest verify ./merged --key lab.pub --parent a=./a --parent b=./b
+      attest verify ./merged --identity release@lab.example --issuer https://accounts.google.com
     """
     from model_attest.commands.report_text import report_lines
     from model_verify.procedure import Request
     from model_verify.procedure import verify as run_procedure
 
     source = folder_at(folder)
-    expected_key = None if key is None else read_public_key(key)
+    expected_signer = read_expected_signer(key, identity, issuer, trust_config)
     parents = named_folders(parent or [])
-    parent_keys = {name: read_public_key(path) for name, path in named_paths("--parent-key", parent_key or [])}
-    if parent_keys and not recursive:
+    parent_signers = {name: read_public_key(path) for name, path in named_paths("--parent-key", parent_key or [])}
+    if parent_signers and not recursive:
         raise CallerError(
             "`--parent-key` without `--recursive`", hint="`--recursive` follows the parents' attestations"
         )
     candidates = [folder_at(text) for text in candidate or []]
-    notes = _key_notes(key, source.root)
+    notes = [*_trust_notes("key", key, source.root), *_trust_notes("trust configuration", trust_config, source.root)]
     folders = [source, *parents.values(), *candidates]
     with console.progress("reading", lambda: weight_bytes(folders)) as advance:
         report = run_procedure(
             Request(
                 source=source,
-                expected_key=expected_key,
+                expected_signer=expected_signer,
                 parents=parents,
                 candidates=candidates,
                 recursive=recursive,
-                parent_keys=parent_keys,
+                parent_signers=parent_signers,
                 device=device.value,
                 threads=threads,
                 progress=advance,
@@ -112,8 +123,10 @@ def verify(
     return Answer(lines, report.model_dump(mode="json", by_alias=True), exit_code, notes)
 
 
-def _key_notes(key: str | None, root: Path) -> list[str]:
+def _trust_notes(what: str, path: str | None, root: Path) -> list[str]:
     """Say so where the trust comes out of the folder that is to be checked."""
-    if key is not None and Path(key).resolve().is_relative_to(root):
-        return ["warning: the key comes from the folder that it is to vouch for: get it from whom you expect to sign"]
+    if path is not None and Path(path).resolve().is_relative_to(root):
+        return [
+            f"warning: the {what} comes from the folder that it is to vouch for: get it from whom you expect to sign"
+        ]
     return []

@@ -85,7 +85,7 @@ class Show:
         report = procedure.verify(
             procedure.Request(
                 source=LocalFolder(self.stage / question.folder),
-                expected_key=question.key,
+                expected_signer=question.key,
                 parents={name: LocalFolder(self.stage / name) for name in question.parents},
                 candidates=[LocalFolder(self.stage / name) for name in question.candidates],
                 device="cpu",

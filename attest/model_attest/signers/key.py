@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from model_attest.placement import output_errors, place_new_file
-from model_verify.envelope import PublicKey, ecdsa_hash, pre_authentication_encoding
+from model_verify.envelope import PublicKey, SignedPayload, ecdsa_hash, pre_authentication_encoding
 from model_verify.errors import CallerError, KeyUnreadable, OutputError
 from model_verify.models import (
     PAYLOAD_TYPE,
@@ -127,6 +127,10 @@ class KeySigner:
                 raise KeyUnreadable(
                     "the key is not ECDSA P-256, ECDSA P-384 or Ed25519", hint="`attest keygen --out PATH` writes one"
                 )
+
+    def expected(self, signed: SignedPayload) -> PublicKey:
+        """Return the public key, whatever the bundle says."""
+        return self.public_key
 
     def sign(self, statement: bytes) -> bytes:
         """Return the bundle, as canonical JSON, that carries `statement` under this key's signature.

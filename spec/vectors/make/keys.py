@@ -18,8 +18,9 @@ IDENTIFIERS = {"p256": "2a8648ce3d030107", "p384": "2b81040022", "ed25519": "2b6
 def der(tag: int, *content: bytes) -> bytes:
     """Return one DER element."""
     body = b"".join(content)
-    size = bytes([len(body)])
-    if len(body) > 127:
+    if len(body) < 0x80:
+        size = bytes([len(body)])
+    else:
         length = (len(body).bit_length() + 7) // 8
         size = bytes([0x80 | length]) + len(body).to_bytes(length, "big")
     return bytes([tag]) + size + body

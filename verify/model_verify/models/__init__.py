@@ -14,11 +14,14 @@ member names. What a publisher's tool writes, it builds from these too, so it ca
 
 from model_verify.models.envelope import (
     Bundle,
+    CertificateMaterial,
     Empty,
     Envelope,
     EnvelopeSignature,
     KeyMaterial,
+    LogEntry,
     PublicKeyHint,
+    decode_base64,
 )
 from model_verify.models.manifest import (
     Manifest,
@@ -134,6 +137,7 @@ __all__ = [
     "TYPE_PREFIX",
     "Bundle",
     "CastStep",
+    "CertificateMaterial",
     "Code",
     "Coefficient",
     "ComputedOperation",
@@ -157,6 +161,7 @@ __all__ = [
     "KeyMaterial",
     "KnownStep",
     "LinearOperation",
+    "LogEntry",
     "LoraStep",
     "LoraTarget",
     "LoraTraining",
@@ -208,4 +213,5 @@ __all__ = [
     "WireCheckpointRoot",
     "WireFileDigest",
     "WireTensorRoot",
+    "decode_base64",
 ]

@@ -1,12 +1,44 @@
-"""DSSE envelope and Sigstore bundle. Spec: statement §4."""
+"""DSSE envelope and Sigstore bundle, signed by a key or under a certificate. Spec: statement §4, §6."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import base64
+import binascii
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from model_verify.models.wire import Maybe, Wire
+
+MAX_TIMESTAMPS = 32
+
+
+def decode_base64(text: str) -> bytes:
+    """Return what base64 `text` writes; raises `ValueError` unless it is the one way to write it.
+
+    Spec: statement §4.2.
+    """
+    try:
+        data = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError("not base64") from error
+    if base64.b64encode(data).decode("ascii") != text:
+        raise ValueError("not canonical base64")
+    return data
+
+
+def _is_base64(text: str) -> str:
+    decode_base64(text)
+    return text
+
+
+Base64 = Annotated[str, AfterValidator(_is_base64)]
+ProtobufInteger = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,18})\z")]
+"""What protobuf's JSON writes for a 64-bit integer."""
+
+
+class Document(Wire):
+    model_config = ConfigDict(populate_by_name=True)
 
 
 class EnvelopeSignature(Wire):
@@ -14,12 +46,10 @@ class EnvelopeSignature(Wire):
     keyid: Maybe[str] = None
 
 
-class Envelope(Wire):
+class Envelope(Document):
     payload: str
     payload_type: str = Field(alias="payloadType")
     signatures: list[EnvelopeSignature] = Field(min_length=1, max_length=1)
-
-    model_config = ConfigDict(populate_by_name=True)
 
 
 class PublicKeyHint(Wire):
@@ -30,17 +60,110 @@ class Empty(Wire):
     """An object without members."""
 
 
-class KeyMaterial(Wire):
+class KeyMaterial(Document):
     public_key: PublicKeyHint = Field(alias="publicKey")
     tlog_entries: Maybe[Annotated[list[Empty], Field(max_length=0)]] = Field(alias="tlogEntries", default=None)
     timestamps: Maybe[Empty] = Field(alias="timestampVerificationData", default=None)
 
-    model_config = ConfigDict(populate_by_name=True)
+
+class X509Certificate(Document):
+    raw_bytes: Base64 = Field(alias="rawBytes")
 
 
-class Bundle(Wire):
+class LogId(Document):
+    key_id: Base64 = Field(alias="keyId")
+
+
+class KindVersion(Document):
+    kind: str
+    version: str
+
+
+class InclusionPromise(Document):
+    signed_entry_timestamp: Base64 = Field(alias="signedEntryTimestamp")
+
+
+class Checkpoint(Document):
+    envelope: str
+
+
+class InclusionProof(Document):
+    log_index: ProtobufInteger = Field(alias="logIndex")
+    root_hash: Base64 = Field(alias="rootHash")
+    tree_size: ProtobufInteger = Field(alias="treeSize")
+    hashes: Annotated[list[Base64], Field(max_length=64)]
+    checkpoint: Checkpoint
+
+
+class LogEntry(Document):
+    log_index: ProtobufInteger = Field(alias="logIndex")
+    log_id: LogId = Field(alias="logId")
+    kind_version: KindVersion = Field(alias="kindVersion")
+    integrated_time: Maybe[ProtobufInteger] = Field(alias="integratedTime", default=None)
+    inclusion_promise: Maybe[InclusionPromise] = Field(alias="inclusionPromise", default=None)
+    inclusion_proof: InclusionProof = Field(alias="inclusionProof")
+    canonicalized_body: Base64 = Field(alias="canonicalizedBody")
+
+    @property
+    def promised_time_s(self) -> int | None:
+        """When the log says that it took the entry, in seconds since 1970, where it also signs that."""
+        if self.integrated_time is None or self.inclusion_promise is None:
+            return None
+        return int(self.integrated_time) or None
+
+
+class SignedTimestamp(Document):
+    signed_timestamp: Base64 = Field(alias="signedTimestamp")
+
+
+class Timestamps(Document):
+    rfc3161: Annotated[list[SignedTimestamp], Field(max_length=MAX_TIMESTAMPS)] = Field(
+        alias="rfc3161Timestamps", default=[]
+    )
+
+
+class CertificateMaterial(Document):
+    certificate: X509Certificate
+    tlog_entries: Annotated[list[LogEntry], Field(min_length=1, max_length=1)] = Field(alias="tlogEntries")
+    timestamps: Maybe[Timestamps] = Field(alias="timestampVerificationData", default=None)
+
+    @property
+    def log_entry(self) -> LogEntry:
+        return self.tlog_entries[0]
+
+    @property
+    def signed_timestamps(self) -> list[bytes]:
+        """The timestamps, in DER."""
+        listed = self.timestamps.rfc3161 if self.timestamps else []
+        return [decode_base64(stamp.signed_timestamp) for stamp in listed]
+
+    @model_validator(mode="after")
+    def _place_is_signed(self) -> Self:
+        """Without a dated promise, which has the place in the log in it, only the proof says where the entry is."""
+        entry = self.log_entry
+        if entry.promised_time_s is None and entry.log_index != entry.inclusion_proof.log_index:
+            raise ValueError("the log entry has another place than its proof")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_time(self) -> Self:
+        if self.log_entry.promised_time_s is None and not self.signed_timestamps:
+            raise ValueError("neither a dated promise of the log nor a timestamp")
+        return self
+
+
+def _kind_of_material(value: Any) -> str:
+    is_certificate = isinstance(value, CertificateMaterial) or (isinstance(value, dict) and "certificate" in value)
+    return "certificate" if is_certificate else "key"
+
+
+Material = Annotated[
+    Annotated[KeyMaterial, Tag("key")] | Annotated[CertificateMaterial, Tag("certificate")],
+    Discriminator(_kind_of_material),
+]
+
+
+class Bundle(Document):
     media_type: Literal["application/vnd.dev.sigstore.bundle.v0.3+json"] = Field(alias="mediaType")
-    verification_material: KeyMaterial = Field(alias="verificationMaterial")
+    verification_material: Material = Field(alias="verificationMaterial")
     dsse_envelope: Envelope = Field(alias="dsseEnvelope")
-
-    model_config = ConfigDict(populate_by_name=True)

@@ -283,13 +283,11 @@ def bundles() -> Iterator[Vector]:
         "Empty `timestampVerificationData`.",
         lambda b: b["verificationMaterial"].update(timestampVerificationData={}),
     )
-    for name, member in (
-        ("certificate", {"certificate": {"rawBytes": "MAA="}}),
-        ("certificate-chain", {"x509CertificateChain": {"certificates": [{"rawBytes": "MAA="}]}}),
-    ):
-        yield of_bundle(
-            name, "4", "A certificate in place of a key.", material_set(member), "SIGNATURE_KIND_UNSUPPORTED"
-        )
+    chain = {"x509CertificateChain": {"certificates": [{"rawBytes": "MAA="}]}}
+    words = "A chain of certificates in place of a key."
+    yield of_bundle("certificate-chain", "4", words, material_set(chain), "SIGNATURE_KIND_UNSUPPORTED")
+    words = "A certificate alone, without a log entry, in place of a key."
+    yield of_bundle("certificate", "4", words, material_set({"certificate": {"rawBytes": "MAA="}}), "BUNDLE_MALFORMED")
 
 
 def material_set(member: JsonObject) -> Edit:

@@ -27,4 +27,4 @@ def vectors() -> Iterator[Vector]:
     claim = Claim(files={"model.safetensors": file}, signing=Signing(RELEASE_ED25519))
     words = "The worked example of the chapters manifest and statement."
     made = given(claim, key=RELEASE_ED25519)
-    yield vector("worked-example", "manifest §7, statement §6", words, made, verified(1))
+    yield vector("worked-example", "manifest §7, statement §7", words, made, verified(1))

@@ -1,0 +1,43 @@
+"""From a bundle's bytes to the bytes that an expected signer has signed. Spec: statement §4 to §6; verification V2, V3.
+
+    bundle       what a bundle carries, unverified
+    key          public keys, and signatures by them
+    identity     who signs without a key of their own: a name, by the word of an issuer
+    certificate  whom a certificate names, unverified
+    check        whether the expected signer signed
+    sigstore     signatures under certificates, by the sigstore client; imported only where one is checked
+    timestamps   timestamps of RFC 3161
+    evidence     when something was signed, and by whose word
+
+Everything that the payload says is parsed elsewhere, after this.
+"""
+
+from model_verify.envelope.bundle import (
+    MAX_BUNDLE_BYTES,
+    SignedPayload,
+    is_statement,
+    open_bundle,
+)
+from model_verify.envelope.check import ExpectedSigner, SignatureCheck, check_signature, names_signer
+from model_verify.envelope.evidence import LogPlace, SigningTime, TimeEvidence
+from model_verify.envelope.identity import ExpectedIdentity, Identity
+from model_verify.envelope.key import PublicKey, ecdsa_hash, pre_authentication_encoding
+
+__all__ = [
+    "MAX_BUNDLE_BYTES",
+    "ExpectedIdentity",
+    "ExpectedSigner",
+    "Identity",
+    "LogPlace",
+    "PublicKey",
+    "SignatureCheck",
+    "SignedPayload",
+    "SigningTime",
+    "TimeEvidence",
+    "check_signature",
+    "ecdsa_hash",
+    "is_statement",
+    "names_signer",
+    "open_bundle",
+    "pre_authentication_encoding",
+]

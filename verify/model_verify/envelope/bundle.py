@@ -1,0 +1,83 @@
+"""What a bundle carries, unverified. Spec: statement §4; verification V2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from model_verify.canonical import loads
+from model_verify.envelope.identity import Identity
+from model_verify.errors import MalformedDocument, MalformedJson
+from model_verify.models import PAYLOAD_TYPE, Bundle, CertificateMaterial, decode_base64
+from model_verify.validation import first_problem
+
+MAX_BUNDLE_BYTES = 16 << 20
+_SIGNERS = {"publicKey", "certificate", "x509CertificateChain"}
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPayload:
+    """What a bundle carries. Nothing here is verified until `check_signature` says so."""
+
+    payload: bytes
+    payload_type: str
+    signature: bytes
+    hint: str | None = None
+    """How the bundle names its key; None where it carries a certificate."""
+    identity: Identity | None = None
+    """Whom the bundle's certificate names; None where it names a key."""
+    material: CertificateMaterial | None = None
+    """The certificate, its place in a log and its timestamps; None where the bundle names a key."""
+    bundle: bytes = b""
+    """The bundle as it was read."""
+
+
+def open_bundle(data: bytes) -> SignedPayload:
+    """Return what a bundle carries, unverified.
+
+    Raises `MalformedDocument` with `BUNDLE_MALFORMED` or `SIGNATURE_KIND_UNSUPPORTED`. Spec: statement §4.
+    """
+    try:
+        members = loads(data, max_bytes=MAX_BUNDLE_BYTES)
+    except MalformedJson as error:
+        raise MalformedDocument("BUNDLE_MALFORMED", error.reason, rule=error.rule) from error
+    material = members.get("verificationMaterial") if isinstance(members, dict) else None
+    if isinstance(material, dict) and material.keys() & _SIGNERS == {"x509CertificateChain"}:
+        raise MalformedDocument(
+            "SIGNATURE_KIND_UNSUPPORTED", "signed with `x509CertificateChain`", rule="statement §4.4"
+        )
+    try:
+        bundle = Bundle.read(members)
+    except ValidationError as error:
+        raise MalformedDocument("BUNDLE_MALFORMED", first_problem(error), rule="statement §4") from error
+    envelope = bundle.dsse_envelope
+    payload = _decode(envelope.payload, "payload")
+    signature = _decode(envelope.signatures[0].sig, "sig")
+    if isinstance(bundle.verification_material, CertificateMaterial):
+        # Only here, so that signatures by keys do not wait for X.509.
+        from model_verify.envelope.certificate import read_identity
+
+        identity = read_identity(decode_base64(bundle.verification_material.certificate.raw_bytes))
+        return SignedPayload(
+            payload,
+            envelope.payload_type,
+            signature,
+            identity=identity,
+            material=bundle.verification_material,
+            bundle=data,
+        )
+    hint = bundle.verification_material.public_key.hint
+    return SignedPayload(payload, envelope.payload_type, signature, hint=hint, bundle=data)
+
+
+def _decode(text: str, member: str) -> bytes:
+    try:
+        return decode_base64(text)
+    except ValueError as error:
+        raise MalformedDocument("BUNDLE_MALFORMED", f"`{member}` is {error}", rule="statement §4.2") from error
+
+
+def is_statement(signed: SignedPayload) -> bool:
+    """Return whether the payload says that it is an in-toto statement. Spec: statement §4.3."""
+    return signed.payload_type == PAYLOAD_TYPE

@@ -1,0 +1,75 @@
+"""Whether the expected signer signed. Spec: verification V3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from model_verify.envelope.bundle import SignedPayload
+from model_verify.envelope.evidence import SigningTime
+from model_verify.envelope.identity import ExpectedIdentity
+from model_verify.envelope.key import PublicKey
+from model_verify.findings import Finding
+from model_verify.models import BUNDLE_PATH
+
+ExpectedSigner = PublicKey | ExpectedIdentity
+"""Whom the caller named."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureCheck:
+    """What came of holding a bundle against the signer that is expected."""
+
+    signer: ExpectedSigner | None = None
+    """Who signed; None where the expected signer did not, or nobody is expected."""
+    findings: tuple[Finding, ...] = ()
+    time: SigningTime | None = None
+    """When it was signed; None where nothing in the bundle shows it, or where the signature does not hold."""
+
+    @property
+    def holds(self) -> bool:
+        return self.signer is not None
+
+
+def check_signature(signed: SignedPayload, expected: ExpectedSigner) -> SignatureCheck:
+    """Return whether `expected` signed; where that does not hold, why.
+
+    Raises `SigstoreMissing` and `TrustConfigUnreadable` where an identity is expected and this cannot be found out.
+    """
+    match expected:
+        case PublicKey():
+            # A certificate is no reason to look past the caller's key: what is signed under one is not signed by it.
+            if signed.hint is not None and expected.verifies(signed):
+                return SignatureCheck(expected)
+            return failed("SIGNATURE_INVALID", f"signed by key {expected.hint}", claimed_signer(signed))
+        case ExpectedIdentity():
+            if signed.material is None:
+                wanted = f"signed by {expected.identity}"
+                return failed("SIGNATURE_INVALID", wanted, claimed_signer(signed))
+            # Only here: it takes a second to import, which signatures by keys need not wait for.
+            from model_verify.envelope.sigstore import verify_certified
+
+            return verify_certified(signed, signed.material, expected)
+        case _:
+            assert_never(expected)
+
+
+def claimed_signer(signed: SignedPayload) -> str:
+    """Return whom a bundle names as its signer, which it may do wrongly."""
+    return f"hint {signed.hint}" if signed.identity is None else f"a certificate for {signed.identity}"
+
+
+def names_signer(signed: SignedPayload, expected: ExpectedSigner) -> bool:
+    """Return whether the bundle says that `expected` signed it. It proves nothing."""
+    match expected:
+        case PublicKey():
+            return signed.hint == expected.hint
+        case ExpectedIdentity():
+            return signed.identity == expected.identity
+        case _:
+            assert_never(expected)
+
+
+def failed(code: str, expected: str, actual: str) -> SignatureCheck:
+    """Return what stops the procedure."""
+    return SignatureCheck(findings=(Finding(code, BUNDLE_PATH, expected, actual),))

@@ -1,0 +1,53 @@
+"""What the report says of who signed, and when. Spec: verification §6."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from model_verify.envelope import (
+    ExpectedIdentity,
+    ExpectedSigner,
+    PublicKey,
+    SignatureCheck,
+    SignedPayload,
+    SigningTime,
+)
+from model_verify.envelope.evidence import utc_text
+from model_verify.report import ReportLog, ReportSigner, ReportTime, ReportTimeEvidence
+
+
+def describe_signer(signed: SignedPayload | None, check: SignatureCheck) -> ReportSigner | None:
+    """Return who signed, as the check found or as the bundle says; None where there is no bundle to read."""
+    if check.signer is not None:
+        return describe_expected(check.signer)
+    if signed is None:
+        return None
+    if signed.identity is not None:
+        identity = signed.identity
+        return ReportSigner(kind="sigstore", identity=identity.name, issuer=identity.issuer, expected=False)
+    return ReportSigner(kind="key", key_hint=signed.hint, expected=False)
+
+
+def describe_expected(signer: ExpectedSigner) -> ReportSigner:
+    """Return a signer who is known to have signed."""
+    match signer:
+        case PublicKey():
+            return ReportSigner(kind="key", key_hint=signer.hint, algorithm=signer.kind, expected=True)
+        case ExpectedIdentity(identity=identity):
+            return ReportSigner(kind="sigstore", identity=identity.name, issuer=identity.issuer, expected=True)
+        case _:
+            assert_never(signer)
+
+
+def describe_time(time: SigningTime | None) -> ReportTime | None:
+    """Return when it was signed, by whose word; None where nothing shows it."""
+    if time is None:
+        return None
+    return ReportTime(
+        signed_before=utc_text(time.earliest.time),
+        by=time.earliest.by,
+        evidence=[
+            ReportTimeEvidence(source=word.source, by=word.by, time=utc_text(word.time)) for word in time.evidence
+        ],
+        log=ReportLog(origin=time.log.origin, index=time.log.index),
+    )
