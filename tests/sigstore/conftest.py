@@ -11,6 +11,16 @@ from tests.sigstore.instance import Sigstore, running
 from tests.sigstore.signing import SignedModel, sign_model
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shipped_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The public instance's trusted root is the one that the client was shipped with, not what this user has fetched."""
+    folder = tmp_path_factory.mktemp("sigstore-client")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setenv("XDG_DATA_HOME", str(folder / "data"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def sigstore() -> Iterator[Sigstore]:
     """The instance that signs. Tests that set its clocks set them back."""
