@@ -2,8 +2,8 @@
 
     python tests/bench/identity.py [ROUNDS]
 
-Against a Sigstore on loopback, so without the network's share; importing the client is printed apart. Neither depends on
-the model's size: a statement holds the manifest's digest.
+Against a Sigstore on loopback, so without the network's share; importing the client is printed apart. Neither depends
+on the model's size: a statement holds the manifest's digest.
 """
 
 from __future__ import annotations

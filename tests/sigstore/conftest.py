@@ -13,7 +13,7 @@ from tests.sigstore.signing import SignedModel, sign_model
 
 @pytest.fixture(scope="session", autouse=True)
 def shipped_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The public instance's trusted root is the one that the client was shipped with, not what this user has fetched."""
+    """The public instance is trusted by the root that the client was shipped with, not by what this user fetched."""
     folder = tmp_path_factory.mktemp("sigstore-client")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
