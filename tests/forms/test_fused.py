@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from model_verify.merge.fused import multiply_add
+from model_verify.merge.methods.fused import multiply_add
 
 
 def exact(a: float, b: float, c: float) -> float:

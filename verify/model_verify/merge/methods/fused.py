@@ -13,6 +13,11 @@ from contextlib import suppress
 import numpy as np
 import torch
 
+_TIE_BITS = 0x1000_0000
+_DROPPED_BITS = 0x1FFF_FFFF
+"""Of float64, the mantissa bits that float32 does not have, and the pattern of them that is half a step."""
+_SMALLEST_NORMAL = 2.0**-126
+
 _add_compiled: Callable[[object, object, object], None] | None = None
 with suppress(ImportError, RuntimeError):  # numba is missing, or may write its cache nowhere
     from model_verify.merge.methods.fused_compiled import add_product as _add_compiled
@@ -38,3 +43,22 @@ def rounded_to_odd(product_E: torch.Tensor, sum_E: torch.Tensor) -> torch.Tensor
     even_E = (error_E.abs() > 0) & ((bits_E & 1) == 0)
     away_E = torch.where((error_E > 0) == (total_E > 0), 1, -1)
     return (bits_E + torch.where(even_E, away_E, 0)).view(torch.float64)
+
+
+def multiply_add(a_E: torch.Tensor, b_E: torch.Tensor, c_E: torch.Tensor) -> torch.Tensor:
+    """Return a·b + c rounded once to float32, ties to even. All are float64 tensors that hold float32 values.
+
+    The product is exact in float64. The sum is rounded there, and again to float32; that differs from rounding once
+    only where the first rounding moved the sum onto a tie of float32. Those elements, which are few, are rounded to
+    odd instead: then the second rounding sees on which side of the tie the sum lay.
+    """
+    product_E = a_E * b_E
+    sum_E = product_E + c_E
+    bits_E = sum_E.view(torch.int64)
+    # Subnormal values of float32 have their ties elsewhere.
+    suspect_E = ((bits_E & _DROPPED_BITS) == _TIE_BITS) | ((sum_E.abs() < _SMALLEST_NORMAL) & (sum_E != 0))
+    (at_E,) = torch.nonzero(suspect_E.reshape(-1), as_tuple=True)
+    if len(at_E):
+        odd_E = rounded_to_odd(product_E.reshape(-1)[at_E], c_E.expand_as(sum_E).reshape(-1)[at_E])
+        sum_E = sum_E.reshape(-1).index_put((at_E,), odd_E).reshape(sum_E.shape)
+    return sum_E.to(torch.float32).to(torch.float64)

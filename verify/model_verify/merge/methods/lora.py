@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import torch
 
-from model_verify.merge.fused import multiply_add
 from model_verify.merge.kernel import Block, Opinion, Standing
+from model_verify.merge.methods.fused import multiply_add
 from model_verify.merge.methods.lora_answers import F64_ANSWERS, PEFT_ANSWERS
 from model_verify.merge.torch_kernel import TORCH_DTYPES, TorchKernel, load_block
 

@@ -14,8 +14,8 @@ import torch
 
 from model_verify.errors import OperationRefused
 from model_verify.merge.backend import Backend, Blended
-from model_verify.merge.fused import multiply_add
 from model_verify.merge.kernel import Block, Buffer
+from model_verify.merge.methods.fused import multiply_add
 from model_verify.merge.methods.quantize_answers import ANSWERS
 from model_verify.merge.torch_kernel import TORCH_DTYPES, TorchKernel, load_block
 from model_verify.tensors import BLOCK_DTYPES
