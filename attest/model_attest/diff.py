@@ -144,7 +144,7 @@ def read_weights(
             for computed in _comparisons(*opened):
                 board.add_computed(computed)
         result = run(board.jobs(), backend=None, threads=threads, progress=progress)
-    checkpoints = [_checkpoint(side.label, node, result) for node, side in zip(nodes, sides, strict=True)]
+    checkpoints = [checkpoint_of(side.label, node, result) for node, side in zip(nodes, sides, strict=True)]
     differences = {
         name: found.difference
         for (node, name), found in result.tensors.items()
@@ -163,7 +163,8 @@ def _comparisons(one: OpenCheckpoint, other: OpenCheckpoint) -> Iterator[Compute
             yield Computed(_COMPARED, stored.info, (stored.key,), compare_with=other.stored[name].key)
 
 
-def _checkpoint(label: str, node: str, result: ReplayResult) -> Checkpoint:
+def checkpoint_of(label: str, node: str, result: ReplayResult) -> Checkpoint:
+    """Return the checkpoint that a node of the engine is, all of whose tensors were read or computed."""
     tensors: dict[str, Tensor] = {}
     for info, packed in result.roots_of(node):
         leaves = merkle.split_leaves(packed)

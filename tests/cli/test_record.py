@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from model_attest.record import record_training
 from tests.cli.conftest import Attest, Workplace
 from tests.cli.making import flip
 
@@ -45,6 +46,14 @@ def test_the_answer_as_json(attest: Attest, lab: Path) -> None:
     assert document["steps"][0]["record"]["seeds"] == {"torch": "42"}
     assert document["materials"][0]["name"] == "a"
     assert Path(document["record"]).exists()
+
+
+def test_signing_past_an_unfinished_training_warns(attest: Attest, made: Workplace, lab: Path) -> None:
+    record_training(lab / "tuned", lab / "a").log(1, 1.0)
+    done = attest("sign", lab / "tuned", "--key", made / "lab")
+    assert done.code == 0
+    assert "warning: a training on record in" in done.err
+    assert "steps     none" in done.out
 
 
 @pytest.mark.parametrize(

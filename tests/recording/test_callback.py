@@ -11,7 +11,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl import DistillationConfig, DistillationTrainer, DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from model_attest.record import AttestCallback, RecordingWarning, read_records
 from model_attest.record.progress import PROGRESS_PATH
@@ -253,6 +253,45 @@ def test_trls_sft_with_an_adapter(base: Path, home: Path) -> None:
     assert record.data is not None
     assert record.data[0].rows == len(TEXTS)
     assert record.data[0].fingerprint
+
+
+def test_a_base_that_was_loaded_in_another_format_is_cast_by_a_step(base: Path, home: Path) -> None:
+    """TRL loads a model that it is given by name in float32, whatever its format is."""
+    AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).save_pretrained("narrow")
+    plan = SFTConfig(output_dir="out", max_length=32, **{**ARGUMENTS, "max_steps": 2})
+    texts = Dataset.from_dict({"text": TEXTS})
+    here = SFTTrainer(
+        "narrow", args=plan, train_dataset=texts, processing_class=new_tokenizer(), callbacks=[AttestCallback()]
+    )
+    here.train()
+    here.save_model("tuned")
+    (home / "out" / ".attest").rename(home / "tuned" / ".attest")
+    assert [record.step.id for record in read_records(home / "tuned")] == ["cast", "train"]
+    report = signed_and_verified(home / "tuned", narrow=home / "narrow")
+    assert [(step.id, step.verdict) for step in report.steps] == [("cast", "reproduced"), ("train", "attested")]
+
+
+def test_trls_distillation_names_its_teacher(base: Path, home: Path) -> None:
+    new_model(seed=3).save_pretrained("teacher")
+    new_tokenizer().save_pretrained("teacher")
+    plan = DistillationConfig(
+        output_dir="out", max_completion_length=8, teacher_model_name_or_path="teacher",
+        **{**ARGUMENTS, "max_steps": 2},
+    )  # fmt: skip
+    tokenizer = new_tokenizer()
+    tokenizer.padding_side = "left"
+    here = DistillationTrainer(
+        str(base),
+        teacher_model="teacher",
+        args=plan,
+        train_dataset=Dataset.from_dict({"prompt": TEXTS}),
+        processing_class=tokenizer,
+        callbacks=[AttestCallback()],
+    )
+    here.train()
+    here.save_model()
+    step, record = the_step(home / "out"), the_record(home / "out")
+    assert (step.inputs, step.teachers, record.objective) == (["base", "teacher"], ["teacher"], "distillation")
 
 
 def test_trls_dpo(base: Path, home: Path) -> None:

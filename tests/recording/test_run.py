@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from model_attest.record import read_records
+from model_attest.record.child import run_child
 from model_attest.record.command import run_and_record
 from model_attest.record.tools import interpreter_of, tool_versions
 from model_attest.sign import sign_folder
@@ -159,6 +161,18 @@ def test_what_could_not_end_well_is_refused_before(
 def test_arguments_of_any_bytes_are_recorded_safely(lab: Path) -> None:
     run_and_record(prune("\udcff", "é", "", "a\nb"), {"base": "base"}, lab / "small")
     assert the_step(lab / "small").command[4:] == ["\\udcff", "é", "", "a\nb"]
+
+
+def test_other_threads_do_not_hide_the_end_of_a_command() -> None:
+    """A notebook has threads, and the kernel gives a signal to any that does not block it."""
+    stop = threading.Event()
+    threads = [threading.Thread(target=stop.wait) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert [run_child(["true"]) for _ in range(20)] == [0] * 20
+    finally:
+        stop.set()
 
 
 # In a process of its own.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -280,8 +281,10 @@ def test_what_is_no_number_of_steps_is_refused(base: Path, home: Path, step: Any
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"norm.weight": None}, r"`norm.weight` was F16 \[4\] and is no such tensor"),
-        ({"norm.weight": np.zeros(4, np.float32)}, r"`norm.weight` was F16 \[4\] and is F32 \[4\]"),
+        ({"norm.weight": None}, "changed nothing"),
+        ({"norm.weight": np.zeros(4, np.float32)}, "`norm.weight` has changed and is not called trainable"),
+        ({"norm.weight": np.zeros(4, np.int16)}, r"`norm.weight` was F16 \[4\] and is I16 \[4\]"),
+        ({"norm.weight": np.zeros(5, np.float16)}, r"`norm.weight` was F16 \[4\] and is F16 \[5\]"),
         ({"embed.weight": np.zeros((25, 4), np.float32)}, r"`embed.weight` was F32 \[24, 4\] and is F32 \[25, 4\]"),
         ({"more": np.zeros(1, np.float32)}, "`more` was no such tensor"),
         ({"norm.weight": np.zeros(4, np.float16)}, "`norm.weight` has changed and is not called trainable"),
@@ -302,6 +305,60 @@ def test_what_no_training_gives_is_refused_by_name(
     trained(home / "tuned")
     run.finish()  # what was recorded is still there
     assert len(read_records(home / "tuned")) == 1
+
+
+def test_what_loading_did_to_the_base_are_steps_of_their_own(base: Path, home: Path) -> None:
+    """A tensor that the model does not have, and everything in another format: drop and cast, and then the training."""
+    tensors = load_file(base / "model.safetensors")
+    del tensors["position_ids"]
+    tensors = {name: data.astype(np.float32) for name, data in tensors.items()}
+    with record_training("tuned", "base", trainable=["norm.weight"], name="tune") as run:
+        assert run.chain is None
+        run.checkpoint(0, saved(home / "start", tensors))
+        first = run.chain
+        tensors["norm.weight"] += np.float32(0.1)
+        saved(home / "tuned", tensors)
+    records = read_records(home / "tuned")
+    assert [(record.step.id, record.step.inputs) for record in records] == [
+        ("drop", ["base"]), ("cast", ["drop"]), ("tune", ["cast"]),
+    ]  # fmt: skip
+    assert records[1].step.output.checkpoint_root.text == expected_root(home / "start" / "model.safetensors")
+    checkpoints = the_record(home / "tuned").checkpoints or []
+    assert checkpoints[0].chain.text == first
+    signer = new_signer()
+    sign_folder(home / "tuned", signer)
+    given = {"base": LocalFolder(base)}
+    report = verify(Request(LocalFolder(home / "tuned"), expected_key=signer.public_key, parents=given, device="cpu"))
+    assert [step.verdict for step in report.steps] == ["reproduced", "reproduced", "attested"]
+
+
+def saved(folder: Path, tensors: dict[str, np.ndarray]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+def test_a_base_in_the_hubs_cache_is_named_by_its_commit(
+    base: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = home / "cache" / "models--lab--town-7b"
+    (repository / "blobs").mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    shutil.copytree(base, repository / "snapshots" / commit)
+    monkeypatch.setenv("HF_HUB_CACHE", str(home / "cache"))
+    for reference in ("lab/town-7b", f"lab/town-7b@{commit}"):
+        with record_training("tuned", reference) as run:
+            run.log(1, 1.0)
+            trained(home / "tuned")
+        (material,) = read_records(home / "tuned")[0].materials
+        assert (material.name, material.uri) == ("town-7b", f"pkg:huggingface/lab/town-7b@{commit}")
+
+
+def test_a_distillation_without_a_teacher_does_not_begin(base: Path, home: Path) -> None:
+    with pytest.raises(CallerError, match="names its teacher"):
+        record_training("tuned", "base", objective="distillation")
 
 
 def test_an_adapter_shares_no_tensor_with_its_base(base: Path, home: Path) -> None:

@@ -64,6 +64,7 @@ def sign(
     """
     from model_attest.commands.documents import SignAnswer, members
     from model_attest.inventory import total_bytes
+    from model_attest.record.progress import PROGRESS_PATH
     from model_attest.sign import sign_folder
     from model_verify.signature_report import describe_expected, describe_time
 
@@ -87,6 +88,8 @@ def sign(
         other_weight_sets=list(result.other_weight_sets),
     )
     notes = [f"warning: no step gives the weights in {other}" for other in answer.other_weight_sets]
+    if (place(folder) / PROGRESS_PATH).exists():
+        notes.append(f"warning: a training on record in {folder} has not ended: no step speaks of it")
     if result.uri is None:
         notes.append("note: no `--uri` names a repository: in the Hub's cache, copies of this will be rejected")
     if result.replaced_steps > len(result.steps):

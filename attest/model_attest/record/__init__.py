@@ -9,6 +9,7 @@ What a training loop needs is here: `record_training` for any loop, `AttestCallb
     training_run    what is recorded while it runs, and the step that comes of it
     training_file   a training that is described in a file; `plain_file` reads it
     training_check  whether the result can be that of such a training
+    loading         the form in which a library loads the base
     progress        what is kept of a training on its way
     command         a command that is run, and what it gave; `child` runs it, `tools` knows its versions
     curve, values   losses and settings in a form that a record can hold

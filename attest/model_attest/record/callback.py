@@ -24,7 +24,7 @@ from transformers import TrainerCallback
 from model_attest.placement import stage_folder
 from model_attest.record.data import described
 from model_attest.record.inputs import HashedWeights, hash_weights
-from model_attest.record.trainer import base_of, hyperparameters_of, method_of, objective_of, trainable_of
+from model_attest.record.trainer import base_of, hyperparameters_of, method_of, objective_of, teachers_of, trainable_of
 from model_attest.record.training import record_training
 from model_attest.record.training_run import Trainable, TrainingRun
 from model_verify.errors import AttestError, CallerError
@@ -109,7 +109,7 @@ class AttestCallback(TrainerCallback):
             method=self._method or method_of(model),
             objective=self._objective or objective_of(args),
             trainable=self._trainable or trainable_of(model),
-            teachers=self._teachers,
+            teachers=self._teachers or teachers_of(args),
             data=described(loaded) if self._data is None else self._data,
             hyperparameters={**known, **self._hyperparameters},
             seeds={"training": args.seed} | ({} if args.data_seed is None else {"data": args.data_seed}),

@@ -116,7 +116,7 @@ def _weight_files(folder: Path) -> Identities:
 
 def _check_unchanged(inputs: Sequence[Input]) -> None:
     for one in inputs:
-        if hash_weights(locate(one.reference)).root != one.weights.root:
+        if hash_weights(one.path).root != one.weights.root:
             raise SourceChanged(
                 f"input `{one.id}` is no longer what it was when the command began: nothing is recorded",
                 hint="give the command a copy, if it has to write there",

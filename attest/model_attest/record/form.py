@@ -6,7 +6,7 @@ which new name. Spec: pipeline §6.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -39,34 +39,46 @@ def record_form(
     Raises `NotReproduced`, naming a tensor.
     """
     before, after = read_folders(source, out)
-    names = _new_names(before, after, threads)
-    dropped = _sorted(name for name in before.infos if name not in names)
-    changed = {name: new for name, new in names.items() if new != name}
-    kept = {new: before.infos[name] for name, new in names.items()}
-    output = StepOutput(checkpoint_root=UNKNOWN_ROOT)
-    steps: list[ReplayedStep] = []
-
-    def inputs() -> list[str]:
-        return [steps[-1].id if steps else before.id]
-
-    if dropped:
-        steps.append(DropStep(id=_id("drop", before), type="drop", inputs=inputs(), output=output, tensors=dropped))
-    if changed:
-        steps.append(RenameStep(id=_id("rename", before), type="rename", inputs=inputs(), output=output, names=changed))
-    dtype, cast = _cast(kept, after)
-    if dtype is not None:
-        identifier = _id("cast", before)
-        steps.append(CastStep(id=identifier, type="cast", inputs=inputs(), output=output, tensors=cast, dtype=dtype))
+    taken = [before.id, *(record.step.id for record in before.records)]
+    taken += [material.name for record in before.records for material in record.materials]
+    steps = form_steps(before.id, taken, before.infos, after.infos, _new_names(before, after, threads))
     if not steps:
-        steps.append(ReshardStep(id=_id("reshard", before), type="reshard", inputs=inputs(), output=output))
+        identifier = identifiers([*taken, "reshard"])[-1]
+        output = StepOutput(checkpoint_root=UNKNOWN_ROOT)
+        steps = [ReshardStep(id=identifier, type="reshard", inputs=[before.id], output=output)]
     return record_chain(steps, [before], after, device=device, threads=threads, progress=progress)
 
 
-def _id(kind: str, source: ModelFolder) -> str:
-    """Return an identifier like the type of the step, which nothing that leads to `source` has."""
-    taken = [source.id, *(record.step.id for record in source.records)]
-    taken += [material.name for record in source.records for material in record.materials]
-    return identifiers([*taken, kind])[-1]
+def form_steps(
+    start: str,
+    taken: Sequence[str],
+    before: Mapping[str, TensorInfo],
+    after: Mapping[str, TensorInfo],
+    names: Mapping[str, str],
+) -> list[ReplayedStep]:
+    """Return the steps from the tensors `before`, which are called `start`, to those `after`, but for their roots.
+
+    `names` has the name in `after` of every tensor that is kept; `taken` are identifiers that no step may have.
+    Raises `NotReproduced`, naming a tensor, where they became of more than one format.
+    """
+    dropped = _sorted(name for name in before if name not in names)
+    changed = {name: new for name, new in names.items() if new != name}
+    kept = {new: before[name] for name, new in names.items()}
+    output = StepOutput(checkpoint_root=UNKNOWN_ROOT)
+    drop, rename, cast = (identifiers([*taken, kind])[-1] for kind in ("drop", "rename", "cast"))
+    steps: list[ReplayedStep] = []
+
+    def inputs() -> list[str]:
+        return [steps[-1].id if steps else start]
+
+    if dropped:
+        steps.append(DropStep(id=drop, type="drop", inputs=inputs(), output=output, tensors=dropped))
+    if changed:
+        steps.append(RenameStep(id=rename, type="rename", inputs=inputs(), output=output, names=changed))
+    dtype, tensors = _cast(kept, after)
+    if dtype is not None:
+        steps.append(CastStep(id=cast, type="cast", inputs=inputs(), output=output, tensors=tensors, dtype=dtype))
+    return steps
 
 
 def _new_names(before: ModelFolder, after: ModelFolder, threads: int | None) -> dict[str, str]:
@@ -100,19 +112,19 @@ def _roots(folder: ModelFolder, threads: int | None) -> Mapping[str, TensorRoot]
 
 
 def _cast(
-    kept: Mapping[str, TensorInfo], after: ModelFolder
+    kept: Mapping[str, TensorInfo], after: Mapping[str, TensorInfo]
 ) -> tuple[FloatDtype | None, Literal["floating"] | list[str]]:
     """Return the format that tensors were cast to and which they are; no format where none has another one."""
-    cast = _sorted(name for name, info in kept.items() if info.dtype != after.infos[name].dtype)
+    cast = _sorted(name for name, info in kept.items() if info.dtype != after[name].dtype)
     if not cast:
         return None, []
-    dtypes = {after.infos[name].dtype for name in cast}
+    dtypes = {after[name].dtype for name in cast}
     dtype = next((one for one in _FLOATS if dtypes == {one}), None)
     if dtype is None:
-        other = next(name for name in cast if after.infos[name].dtype not in _FLOATS or len(dtypes) > 1)
-        raise NotReproduced(f"{other}: {kept[other].dtype} became {after.infos[other].dtype}", hint=_HINT)
+        other = next(name for name in cast if after[name].dtype not in _FLOATS or len(dtypes) > 1)
+        raise NotReproduced(f"{other}: {kept[other].dtype} became {after[other].dtype}", hint=_HINT)
     floating = [name for name, info in kept.items() if info.dtype in BLENDABLE_DTYPES]
-    return dtype, "floating" if all(after.infos[name].dtype == dtype for name in floating) else cast
+    return dtype, "floating" if all(after[name].dtype == dtype for name in floating) else cast
 
 
 def _sorted(names: Iterable[str]) -> list[str]:

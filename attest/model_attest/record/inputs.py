@@ -32,7 +32,7 @@ class Input:
     """One input of a step. `records` are the steps that gave it, none where it is a material of its own."""
 
     id: str
-    reference: str
+    path: Path
     weights: HashedWeights
     uri: str | None
     records: tuple[StepRecord, ...]
@@ -101,7 +101,7 @@ def take_input(
     elif name is None:
         (name,) = identifiers([(source.repository or "").rpartition("/")[2] or path.resolve().name])
     uri = f"{source.repository}@{source.commit}" if source.repository and source.commit else None
-    return Input(name, str(reference), HashedWeights(checkpoint.root, checkpoint.tensors), uri, records)
+    return Input(name, path.absolute(), HashedWeights(checkpoint.root, checkpoint.tensors), uri, records)
 
 
 def check_identifier(name: str) -> None:

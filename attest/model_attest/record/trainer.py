@@ -85,6 +85,15 @@ def objective_of(args: Any) -> Objective | None:
     return next((_OBJECTIVES[name] for name in classes if name in _OBJECTIVES), None)
 
 
+def teachers_of(args: Any) -> list[str]:
+    """Return the teacher that the arguments of a distillation name; a teacher that is an object has to be named."""
+    reference = getattr(args, "teacher_model_name_or_path", None)
+    revision = getattr(args, "teacher_model_revision", None)
+    if not isinstance(reference, str) or not reference:
+        return []
+    return [f"{reference}@{revision}" if revision else reference]
+
+
 def trainable_of(model: Any) -> Trainable:
     """Return what the training is free to change: the adapter, everything, or the tensors that need gradients.
 

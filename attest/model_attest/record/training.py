@@ -26,6 +26,7 @@ from model_attest.record.repository import code_state, main_script
 from model_attest.record.surroundings import rank
 from model_attest.record.training_run import Trainable, TrainingPlan, TrainingRun
 from model_attest.record.values import settings
+from model_verify.errors import CallerError
 from model_verify.models import Code, FullTraining, Objective, TrainingMethod, TrainingRecord
 
 
@@ -63,6 +64,8 @@ def record_training(
     if not writes:
         return TrainingRun(Path(folder), None, resume_from)
     check_identifier(name)
+    if objective == "distillation" and not teachers:
+        raise CallerError("a distillation names its teacher", hint="`teachers={ID: FOLDER}`")
     named: Iterable[tuple[str | None, str | Path]]
     named = teachers.items() if isinstance(teachers, Mapping) else ((None, teacher) for teacher in teachers)
     plan = TrainingPlan(

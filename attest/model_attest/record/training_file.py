@@ -30,6 +30,7 @@ from pydantic import ValidationError
 from model_attest.record.curve import CurveBuilder
 from model_attest.record.data import data_set
 from model_attest.record.inputs import HashedWeights, Input, check_identifier, hash_weights, records_with, take_input
+from model_attest.record.loading import as_loaded
 from model_attest.record.plain_file import read_plain
 from model_attest.record.repository import code_state
 from model_attest.record.steps import record_of, replace_records, unknown_member
@@ -72,8 +73,11 @@ def record_training_file(file: Path, out: Path, *, progress: Callable[[int], Non
     trained = reader.base(reader.required(members, "base"))
     teachers = reader.teachers(members.get("teachers", {}))
     output = hash_weights(out, progress=progress)
+    trainable = members.get("trainable", "all")
+    if trainable != "adapter":
+        trained = as_loaded(trained, {tensor: found.info for tensor, found in output.tensors.items()})
     stated = reader.record(members["record"], trained, output) if "record" in members else None
-    step = reader.step(name, trained, teachers, members.get("trainable", "all"), stated, output)
+    step = reader.step(name, trained, teachers, trainable, stated, output)
     check_output(trained.weights.tensors, output.tensors, step.trainable)
     records = records_with([trained, *teachers], lambda materials: record_of(step, materials))
     return RecordedTraining(tuple(records), replace_records(out, records))

@@ -7,7 +7,7 @@ that was interrupted can go on. The step record is written when the trained weig
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,7 @@ from typing import Literal, Self
 from model_attest.record import surroundings
 from model_attest.record.curve import CurveBuilder
 from model_attest.record.inputs import HashedWeights, Input, hash_weights, records_with
+from model_attest.record.loading import as_loaded
 from model_attest.record.progress import (
     PROGRESS_PATH,
     Progress,
@@ -38,6 +39,7 @@ from model_verify.models import (
     TrainingRecord,
     TrainStep,
 )
+from model_verify.tensors import TensorInfo
 from model_verify.training_record import chained, record_problems
 
 Trainable = Literal["all", "adapter"] | Sequence[str]
@@ -73,6 +75,9 @@ class TrainingRun:
         self._ended: str | None = None
         self._step = resume_from or 0
         self._checkpoints: list[SavedCheckpoint] = []
+        self._form: Mapping[str, TensorInfo] | None = None
+        self._trained: Input | None = None if plan is None else plan.trained
+        """What is trained, in the form in which it was loaded, once that is known: `_form` says for which tensors."""
         self._curve = CurveBuilder()
         self._started = now()
         self._resumed: list[Resumption] = []
@@ -106,6 +111,18 @@ class TrainingRun:
     def is_writer(self) -> bool:
         """Whether this process is the one that records."""
         return self._plan is not None
+
+    @property
+    def chain(self) -> str | None:
+        """The chain digest of the last checkpoint, as digest text, to be published while the training runs.
+
+        None before the first checkpoint, and in a process that does not record.
+        """
+        with self._lock:
+            if self._trained is None or self._form is None:
+                return None
+            saved = [(one.step, one.checkpoint_root) for one in self._checkpoints]
+            return chained(self._trained.weights.root, saved)[-1].chain.text
 
     @property
     def last_checkpoint(self) -> int | None:
@@ -144,6 +161,7 @@ class TrainingRun:
         """Put on record that `weights` were saved after `step` steps."""
         with self._lock:
             self._go_on(step)
+            self._find_start(weights)
             if len(self._checkpoints) < MAX_CHECKPOINTS - 1:  # one place is the output's
                 saved = SavedCheckpoint(step=step, checkpoint_root=weights.root, logged=self._curve.logged)
                 self._checkpoints = [one for one in self._checkpoints if one.step != step] + [saved]
@@ -169,15 +187,26 @@ class TrainingRun:
         with self._lock:
             if step is not None and self._ended is None:
                 self._go_on(step)
-            check_output(plan.trained.weights.tensors, weights.tensors, plan.trainable)
-            written = self._step_of(plan, weights.root)
-            records = records_with([plan.trained, *plan.teachers], lambda materials: record_of(written, materials))
+            trained = self._find_start(weights)
+            check_output(trained.weights.tensors, weights.tensors, plan.trainable)
+            written = self._step_of(plan, trained, weights.root)
+            records = records_with([trained, *plan.teachers], lambda materials: record_of(written, materials))
             path = replace_records(folder, records)
             self._ended = written.record.finished if written.record is not None else None
             remove_progress(self.folder)
         return path
 
-    def _step_of(self, plan: TrainingPlan, root: CheckpointRoot) -> TrainStep:
+    def _find_start(self, saved: HashedWeights) -> Input:
+        """Return what is trained, in the form that has the tensors that were saved."""
+        plan = self._plan
+        assert plan is not None
+        form = {name: tensor.info for name, tensor in saved.tensors.items()}
+        if self._trained is None or self._form != form:
+            self._trained = plan.trained if plan.trainable == "adapter" else as_loaded(plan.trained, form)
+            self._form = form
+        return self._trained
+
+    def _step_of(self, plan: TrainingPlan, trained: Input, root: CheckpointRoot) -> TrainStep:
         """Return the step that gave the weights `root`."""
         checkpoints = [(saved.step, saved.checkpoint_root) for saved in self._checkpoints]
         if not checkpoints or checkpoints[-1] != (self._step, root):
@@ -190,19 +219,19 @@ class TrainingRun:
             "finished": self._ended or max([now(), self._started, *(one.at for one in self._resumed)]),
             "resumed": self._resumed or None,
             "recorded_from": self._recorded_from or None,
-            "checkpoints": chained(plan.trained.weights.root, checkpoints),
+            "checkpoints": chained(trained.weights.root, checkpoints),
             "loss": logged if logged.points else None,
         }
         step = TrainStep(
             id=plan.name,
             type="train",
-            inputs=[plan.trained.id, *(teacher.id for teacher in plan.teachers)],
+            inputs=[trained.id, *(teacher.id for teacher in plan.teachers)],
             output=StepOutput(checkpoint_root=root),
             trainable=_selection(plan.trainable),
             teachers=[teacher.id for teacher in plan.teachers] or None,
             record=plan.record.model_copy(update=known),
         )
-        for problem in record_problems(step, plan.trained.weights.root):
+        for problem in record_problems(step, trained.weights.root):
             raise CallerError(f"what was recorded of the training contradicts itself: {problem}")
         return step
 
