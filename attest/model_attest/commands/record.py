@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from model_attest.commands.record_dequantize import record_dequantize
 from model_attest.commands.record_form import record_form
+from model_attest.commands.record_gguf import record_gguf
 from model_attest.commands.record_lora import record_lora
 from model_attest.commands.record_train import record_train
 from model_attest.console import Answer
@@ -19,4 +20,5 @@ COMMANDS: Mapping[str, Callable[..., Answer]] = {
     "train": record_train,
     "lora": record_lora,
     "dequantize": record_dequantize,
+    "gguf": record_gguf,
 }

@@ -21,4 +21,7 @@ def replayed_answer(out: str, result: Replayed) -> Answer:
     standing = f"{count} tensor{'s' if count != 1 else ''} within its bound" if count else "to the bit"
     lines = [*recorded_lines(answer), f"  replayed{f' by {profile}' if profile else ''}: {standing}"]
     notes = [f"warning: {name} changes nothing in the result" for name in result.no_effect]
+    if result.not_computed:
+        named = f"{len(result.not_computed)} tensor{'s' if len(result.not_computed) > 1 else ''}"
+        notes.append(f"warning: {named} of types that nobody can compute: a verifier will leave the step unchecked")
     return Answer(lines, members(answer), notes=notes)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from model_attest.hashing import Progress
 from model_attest.recipes.recipe import identifiers
-from model_attest.record.steps import merge_materials, read_records, record_of, replace_records
+from model_attest.record.steps import main_records, merge_materials, read_records, record_of, replace_records
 from model_verify.binding import BoundStep, bind_step
 from model_verify.digest import CheckpointRoot
 from model_verify.errors import AmbiguousWeights, CallerError, MalformedWeights, NotReproduced
@@ -68,6 +68,8 @@ class Replayed:
     within: tuple[str, ...]
     no_effect: tuple[str, ...]
     """Inputs whose removal would change no bit."""
+    not_computed: tuple[str, ...] = ()
+    """Tensors of types that nobody can compute: with them, a verifier leaves the step unchecked."""
 
 
 def read_folders(*folders: LocalFolder) -> list[ModelFolder]:
@@ -75,7 +77,7 @@ def read_folders(*folders: LocalFolder) -> list[ModelFolder]:
 
     Their identifiers are made of the names of the folders; an input with step records has that of its last step.
     """
-    records = [tuple(read_records(folder.root)) for folder in folders[:-1]] + [()]
+    records = [tuple(main_records(read_records(folder.root))) for folder in folders[:-1]] + [()]
     names = identifiers([folder.root.resolve().name for folder in folders])
     return [_read_folder(*each) for each in zip(names, folders, records, strict=True)]
 
@@ -141,14 +143,16 @@ def record_chain(
         finished.append(step.model_copy(update={"output": output}))
     records = _records(finished, inputs, result)
     idle = [f.id for f in inputs if not any((step.id, _node(f)) in result.effective for step in steps)]
-    return Replayed(records, replace_records(out.source.root, records), within, tuple(idle))
+    path = replace_records(out.source.root, records)
+    return Replayed(records, path, within, tuple(idle), tuple(bound[-1][1].not_computed))
 
 
 def _records(steps: Sequence[KnownStep], inputs: Sequence[ModelFolder], result: ReplayResult) -> tuple[StepRecord, ...]:
     """Return the records of the inputs, each once, and those of `steps`. Raises `CallerError` where they disagree."""
     earlier: dict[str, StepRecord] = {}
     for folder in inputs:
-        if folder.records and folder.records[-1].step.output.checkpoint_root != result.checkpoint_root(_node(folder)):
+        main = main_records(folder.records)
+        if main and main[-1].step.output.checkpoint_root != result.checkpoint_root(_node(folder)):
             raise CallerError(
                 f"the step records of {folder.source.label} are of other weights than those that are there",
                 hint="record what changed them, or remove its folder `.attest`",
@@ -183,6 +187,9 @@ def _bind(
         known[step.id] = bound.outputs
         found.append((step, bound))
     there, given = out.infos, found[-1][1].outputs
+    for name, dtype in found[-1][1].not_computed.items():
+        if name in there and there[name].dtype == dtype:
+            given[name] = there[name]  # its type is all that can be looked at
     differing = [name for name in sorted(there.keys() | given.keys()) if there.get(name) != given.get(name)]
     if differing:
         name = differing[0]

@@ -54,6 +54,11 @@ def write_record(folder: Path, record: StepRecord) -> Path:
             return path
 
 
+def main_records(records: Sequence[StepRecord]) -> list[StepRecord]:
+    """Return the records that lead to a folder's primary weights: all but those of other weight sets in it."""
+    return [record for record in records if record.step.output.weight_set is None]
+
+
 def replace_records(folder: Path, records: Sequence[StepRecord]) -> Path:
     """Make `records` those of a model folder, whole or not at all, and return the path of the last one.
 

@@ -23,7 +23,7 @@ _CUDA_PIECE = 1 << 24
 _UNIT_ROUNDOFF = 2.0**-24
 _SMALLEST = 2.0**-149
 _BLAS_BLOCK = 192
-_FEW = 16
+_FEW = 2
 """Where more than one in so many elements is to be added up, it costs less to add up all of them."""
 
 
