@@ -23,35 +23,12 @@ with suppress(ImportError, RuntimeError):  # numba is missing, or may write its 
     from model_verify.merge.methods.fused_compiled import add_product as _add_compiled
 
 
-_TIE_BITS = 0x1000_0000
-_DROPPED_BITS = 0x1FFF_FFFF
-"""Of a float64, the bits that float32 does not have, and the pattern of them that is half a step."""
-_SMALLEST_NORMAL = 2.0**-126
-
-
 def add_product(sum_E: torch.Tensor, x_E: torch.Tensor, weight: float) -> torch.Tensor:
     """Return x·weight + sum, rounded once to float32. All are float32 values; `sum_E` may be overwritten."""
     if _add_compiled is not None and sum_E.device.type == "cpu":
         _add_compiled(sum_E.numpy(), x_E.numpy(), np.float32(weight))
         return sum_E
     return rounded_to_odd(x_E.to(torch.float64) * weight, sum_E.to(torch.float64)).to(torch.float32)
-
-
-def multiply_add(a_E: torch.Tensor, b_E: torch.Tensor, c_E: torch.Tensor) -> torch.Tensor:
-    """Return a·b + c, rounded once to float32. All are float64 tensors that hold float32 values.
-
-    Rounding to float64 first changes that only where it moves the sum onto a tie of float32: those few elements are
-    rounded to odd.
-    """
-    product_E = a_E * b_E
-    sum_E = product_E + c_E
-    # Subnormal values of float32 have their ties elsewhere.
-    on_tie_E = (sum_E.view(torch.int64) & _DROPPED_BITS) == _TIE_BITS
-    (at_E,) = torch.nonzero((on_tie_E | ((sum_E.abs() < _SMALLEST_NORMAL) & (sum_E != 0))).reshape(-1), as_tuple=True)
-    if len(at_E):
-        odd_E = rounded_to_odd(product_E.reshape(-1)[at_E], c_E.expand_as(sum_E).reshape(-1)[at_E])
-        sum_E = sum_E.reshape(-1).index_put((at_E,), odd_E).reshape(sum_E.shape)
-    return sum_E.to(torch.float32).to(torch.float64)
 
 
 def rounded_to_odd(product_E: torch.Tensor, sum_E: torch.Tensor) -> torch.Tensor:
