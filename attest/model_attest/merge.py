@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_attest.hashing import Progress
-from model_attest.parents import ParentModel, open_parents, read_parents
+from model_attest.parents import ParentFolders, Parents, read_parents
 from model_attest.placement import output_errors, stage_folder, sync_folder, sync_tree
 from model_attest.recipes.recipe import Recipe
 from model_attest.record import write_record
 from model_attest.resolution import ResolvedMerge, check_vocabularies, resolve
-from model_attest.shards import ShardPlan, ShardWriter, open_shards, plan_shards
+from model_attest.resolution.models import CONFIGURATION, with_layers
+from model_attest.shards import ShardWriter, open_shards, plan_shards
 from model_verify import files
 from model_verify.digest import CheckpointRoot
 from model_verify.errors import (
@@ -35,7 +36,7 @@ from model_verify.errors import (
 )
 from model_verify.merge.kernel import Standing
 from model_verify.merge.methods.table import METHODS
-from model_verify.models import ATTESTATION_FOLDER, Material, MergekitStep, MergeStep, StepRecord
+from model_verify.models import ATTESTATION_FOLDER, Material, MergekitStep, MergeStep
 from model_verify.sources.source import Entry, EntryKind
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SHARD_BYTES = 5_000_000_000
 _COPY_BYTES = 4 << 20
+_ADAPTED = "adapted"
 _WEIGHT_INDEX = re.compile(r".*\.(safetensors|bin|h5|msgpack)\.index(\.[^./]+)?\.json", re.DOTALL)
 
 
@@ -52,6 +54,7 @@ class MergeResult:
     """What was merged, and where it lies."""
 
     out: Path
+    method: str
     checkpoint_root: CheckpointRoot
     step: MergeStep | MergekitStep
     materials: tuple[Material, ...]
@@ -88,28 +91,42 @@ def run_merge(
     """
     target = _free_target(out, recipe)
     _check_computable(recipe)
-    parents = read_parents(recipe)
-    models = [parent.model for parent in parents]
-    check_vocabularies(recipe, models, [parent.source for parent in parents])
+    folders = read_parents(recipe)
+    parents = folders.loaded_as(None)
+    check_vocabularies(recipe, parents.models, [folder.source for folder in folders.models])
     assert recipe.profile is not None
-    merge = resolve(recipe, recipe.profile, models)
-    others = _other_files(recipe, parents)
+    merge = resolve(recipe, recipe.profile, parents.models)
+    others = _other_files(folders)
     plan = plan_shards(merge.bound.outputs.values(), max_shard_bytes=max_shard_bytes)
     backend = _select_backend(device)
     with output_errors(target), stage_folder(target.parent, f".{target.name}.stage-") as stage:
         with open_shards(stage, plan) as writer:
             result = _compute(merge, parents, writer, backend, threads, progress)
-        _copy_files(recipe, parents, others, stage)
+        _copy_files(folders, others, stage)
+        _count_layers(recipe, stage)
         step = merge.finished(result.checkpoint_root(merge.step.id))
-        materials = [parent.material(result) for parent in parents]
-        record = StepRecord(
-            document_schema="https://model-attest.github.io/step-record/v1", materials=materials, step=step
-        )
-        record_path = write_record(stage, record)
+        written = [write_record(stage, record) for record in parents.records(result, _ADAPTED, step)]
+        record_path = written[-1].relative_to(stage)
         sync_tree(stage)
         stage.rename(target)
         sync_folder(target.parent)
-    return _result(out, merge, step, materials, plan, others, result, record_path.relative_to(stage), backend.name)
+    copied = sum(operation.call is None for operation in merge.bound.operations.values())
+    return MergeResult(
+        out=out,
+        method=recipe.method,
+        checkpoint_root=step.output.checkpoint_root,
+        step=step,
+        materials=tuple(parents.materials(result)),
+        blended_tensors=len(merge.bound.operations) - copied,
+        copied_tensors=copied,
+        weight_files=tuple(shard.name for shard in plan.shards),
+        copied_files=tuple(others),
+        size_bytes=plan.size_bytes,
+        bytes_read=result.bytes_read,
+        no_effect=tuple(parents.without_effect(result, _ADAPTED, merge.step.id)),
+        record_path=out / record_path,
+        backend=backend.name,
+    )
 
 
 def _check_computable(recipe: Recipe) -> None:
@@ -122,10 +139,6 @@ def _check_computable(recipe: Recipe) -> None:
             f"{recipe.path}: {recipe.method} draws random numbers, so that nobody could check the result",
             hint="run mergekit, and `attest record mergekit` says what can be seen of it",
         )
-    for parent in recipe.parents:
-        if parent.adapter is not None:
-            hint = "merge the adapter into its model first"
-            raise RecipeInvalid(f"{recipe.path}: `{parent.reference}`: adapters are not merged here", hint=hint)
     if recipe.chat_template:
         hint = "the tokenizer's files are copied from the model that `attest: copy_from` names"
         raise RecipeInvalid(f"{recipe.path}: `chat_template` is not supported", hint=hint)
@@ -151,7 +164,7 @@ def _select_backend(device: str) -> Backend:
 
 def _compute(
     merge: ResolvedMerge,
-    parents: Sequence[ParentModel],
+    parents: Parents,
     writer: ShardWriter,
     backend: Backend,
     threads: int | None,
@@ -163,22 +176,26 @@ def _compute(
 
     board = JobBoard()
     with contextlib.ExitStack() as stack:
-        inputs = open_parents(parents, board, stack)
-        board.add_step(merge.step.id, merge.bound, inputs, sink=writer.write)
+        opened = parents.open(stack)
+        for checkpoint in opened:
+            board.add_checkpoint(checkpoint)
+        nodes = parents.put(board, opened, _ADAPTED)
+        board.add_step(merge.step.id, merge.bound, nodes, sink=writer.write)
         return run(board.jobs(), backend=backend, threads=threads, progress=progress)
 
 
-def _other_files(recipe: Recipe, parents: Sequence[ParentModel]) -> list[str]:
+def _other_files(folders: ParentFolders) -> list[str]:
     """Return the paths that go from the parent in `copy_from` to the output: all but weights and attestations."""
-    if recipe.copy_from is None:
-        for parent in parents:
-            if found := [entry for entry in parent.source.entries() if _is_other_file(entry)]:
+    recipe = folders.recipe
+    source = folders.copied_source
+    if source is None:
+        for folder in folders.models:
+            if found := [entry for entry in folder.source.entries() if _is_other_file(entry)]:
                 raise RecipeInvalid(
-                    f"{recipe.path}: {parent.parent.id} has files beside its weights, such as {found[0].path!r}",
-                    hint=f"say whose go with the result: `attest: {{copy_from: {parents[0].parent.id}}}`",
+                    f"{recipe.path}: {folder.id} has files beside its weights, such as {found[0].path!r}",
+                    hint=f"say whose go with the result: `attest: {{copy_from: {recipe.parents[0].id}}}`",
                 )
         return []
-    source = next(parent.source for parent in parents if parent.parent.id == recipe.copy_from)
     paths: list[str] = []
     for entry in source.entries():
         if not _is_other_file(entry):
@@ -200,10 +217,10 @@ def _is_other_file(entry: Entry) -> bool:
     )
 
 
-def _copy_files(recipe: Recipe, parents: Sequence[ParentModel], paths: Sequence[str], stage: Path) -> None:
-    if recipe.copy_from is None:
+def _copy_files(folders: ParentFolders, paths: Sequence[str], stage: Path) -> None:
+    source = folders.copied_source
+    if source is None:
         return
-    source = next(parent.source for parent in parents if parent.parent.id == recipe.copy_from)
     for path in paths:
         place = stage / path
         with source.open(path) as file, output_errors(place):
@@ -213,30 +230,10 @@ def _copy_files(recipe: Recipe, parents: Sequence[ParentModel], paths: Sequence[
                     copy.write(file.read(offset, min(_COPY_BYTES, file.size_bytes - offset)))
 
 
-def _result(
-    out: Path,
-    merge: ResolvedMerge,
-    step: MergeStep | MergekitStep,
-    materials: Sequence[Material],
-    plan: ShardPlan,
-    copied_files: Sequence[str],
-    result: ReplayResult,
-    record: Path,
-    backend: str,
-) -> MergeResult:
-    copied = sum(operation.call is None for operation in merge.bound.operations.values())
-    return MergeResult(
-        out=out,
-        checkpoint_root=step.output.checkpoint_root,
-        step=step,
-        materials=tuple(materials),
-        blended_tensors=len(merge.bound.operations) - copied,
-        copied_tensors=copied,
-        weight_files=tuple(shard.name for shard in plan.shards),
-        copied_files=tuple(copied_files),
-        size_bytes=plan.size_bytes,
-        bytes_read=result.bytes_read,
-        no_effect=tuple(m.name for m in materials if (step.id, f"parent {m.name}") not in result.effective),
-        record_path=out / record,
-        backend=backend,
-    )
+def _count_layers(recipe: Recipe, stage: Path) -> None:
+    """Let a config.json that was copied count and describe the layers that are there now, where they were stacked."""
+    layers = [number for part in recipe.slices for number in part.contributions[0].layers or ()]
+    place = stage / CONFIGURATION
+    if layers and place.is_file():
+        with output_errors(place):
+            place.write_bytes(with_layers(place.read_bytes(), layers))

@@ -18,6 +18,7 @@ from model_verify.findings import REASONS
 from model_verify.models import StepRecord
 from tests.cli.making import attest
 from tests.docs.document import ROOT, Block, Shown, blocks, follow, is_as_shown, prose
+from tests.publisher.conftest import expected_root
 
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CHAPTERS = [path for path in sorted((ROOT / "spec").rglob("*.md")) if "folder" not in path.parts]
@@ -170,6 +171,15 @@ def test_the_sessions_on_recording_print_what_they_show(tmp_path: Path) -> None:
     recording = Followed(document, tmp_path, list(follow(document, tmp_path)))
     assert recording.verdicts == ["VERIFIED level 2"]
     recording.check()
+
+
+def test_the_sessions_about_merges_print_what_they_show(tmp_path: Path) -> None:
+    document = ROOT / "docs/publishing-merges.md"
+    followed = Followed(document, tmp_path, list(follow(document, tmp_path)))
+    assert followed.verdicts == ["VERIFIED level 3"]
+    followed.check()
+    roots = {expected_root(tmp_path / name / "model.safetensors") for name in ("merged", "again")}
+    assert len(roots) == 1  # what the text says of them
 
 
 def the_record() -> Block:

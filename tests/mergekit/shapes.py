@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 Shape = tuple[int, ...]
 HIDDEN, INNER, HEADS, VOCABULARY, EXPERTS = 8, 12, 2, 16, 2
@@ -120,8 +123,14 @@ def configuration(shape: str, layers: int) -> dict[str, object]:
 
 
 def weights(shape: str, layers: int, seed: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return {name: torch.randn(size, generator=generator).to(dtype) for name, size in SHAPES[shape](layers).items()}
+    """Return the same tensors everywhere and always: no random number generator promises that."""
+    found: dict[str, torch.Tensor] = {}
+    for name, size in SHAPES[shape](layers).items():
+        count = math.prod(size)
+        noise = hashlib.shake_256(f"{seed}/{name}".encode()).digest(2 * count)
+        numbers = np.frombuffer(noise, dtype="<i2").astype(np.float32) / 8192
+        found[name] = torch.from_numpy(numbers).reshape(size).to(dtype)
+    return found
 
 
 def write_model(
@@ -131,10 +140,11 @@ def write_model(
     folder.mkdir(parents=True)
     tensors = weights(shape, layers, seed, dtype)
     if near is not None:
-        from safetensors.torch import load_file
-
         base = load_file(near / "model.safetensors")
-        tensors = {name: (base[name].float() + 0.05 * t.float()).to(dtype) for name, t in tensors.items()}
+        tensors = {
+            name: (base[name if name in base else "model.embed_tokens.weight"].float() + 0.05 * t.float()).to(dtype)
+            for name, t in tensors.items()
+        }
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(configuration(shape, layers)))
     return folder

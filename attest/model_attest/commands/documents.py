@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from model_verify.models import (
+    FloatDtype,
     KnownStep,
     Material,
     MergekitStep,
@@ -100,6 +101,39 @@ def recorded_lines(answer: RecordAnswer) -> list[str]:
         *(f"  from {material.name}  {material.digest.checkpoint_root}" for material in answer.materials),
         f"  recorded in {answer.record}: `attest sign {shlex.quote(answer.out)} --key KEY` absorbs it",
     ]
+
+
+class TriedProfile(Wire):
+    """A profile that was held against an output: how many tensors stand how, and what is first not as it gives it.
+
+    `loaded_as` is the dtype of models that adapters were merged into; null where it is that in which they are stored.
+    """
+
+    profile: str
+    loaded_as: FloatDtype | None
+    standing: Literal["exact", "within", "examined", "different"]
+    exact: int
+    within: int
+    examined: int
+    different: int
+    problem: str | None
+
+
+class RecordMergekitAnswer(Wire):
+    """`attest record mergekit`: `profile` is the one that gives the output, and null where none does."""
+
+    out: str
+    config: str
+    method: str
+    checkpoint_root: WireCheckpointRoot
+    profile: str | None
+    tried: list[TriedProfile]
+    materials: list[Material]
+    step: MergeStep | MergekitStep
+    record: str | None
+    left_out: list[str]
+    no_effect: list[str]
+    backend: str
 
 
 class SignAnswer(Wire):

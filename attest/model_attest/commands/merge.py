@@ -10,13 +10,14 @@ import typer
 from model_attest import console
 from model_attest.commands.arguments import Device, DeviceOption, JsonFlag, ThreadsOption, place, size_bytes
 from model_attest.console import Answer, size_text
+from model_verify.merge.methods.linear_f64 import LINEAR_F64_V1
 
 if TYPE_CHECKING:
     from model_attest.merge import MergeResult
 
 
 def merge(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A mergekit YAML file with `merge_method: linear`.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A mergekit YAML file.")],
     out: Annotated[str, typer.Argument(metavar="OUT", help="The folder to write: new, or empty.")],
     device: DeviceOption = Device.auto,
     max_shard_size: Annotated[
@@ -25,10 +26,11 @@ def merge(
     threads: ThreadsOption = None,
     json: JsonFlag = False,
 ) -> Answer:
-    """Merge models linearly, and record the step.
+    """Merge models as a mergekit YAML says, and record the step.
 
-    The result is reproducible to the bit, and `attest sign` absorbs the record. Memory does not grow with the models.
-    OUT appears whole or not at all.
+    The result is reproducible to the bit, and `attest sign` absorbs the record. A linear merge is computed as
+    linear/f64-v1 unless the recipe names a profile, other methods as mergekit-0.1.5/fma. Methods that draw random
+    numbers are refused. OUT appears whole or not at all.
 
     \b
     exit codes
@@ -63,14 +65,17 @@ def merge(
         no_effect=list(result.no_effect),
         backend=result.backend,
     )
-    notes = [f"warning: {name} changes nothing in the result" for name in result.no_effect]
+    notes = [f"note: {note}" for note in read.notes]
+    notes += [f"warning: {name} changes nothing in the result" for name in result.no_effect]
     return Answer(_lines(result), members(answer), notes=notes)
 
 
 def _lines(result: MergeResult) -> list[str]:
     files = len(result.weight_files)
+    computed = [] if result.step.profile == LINEAR_F64_V1 else [f"  {result.method} of {result.step.profile}"]
     return [
         f"{result.checkpoint_root}  {result.out}",
+        *computed,
         f"  {result.blended_tensors} tensors blended, {result.copied_tensors} copied, "
         f"{size_text(result.size_bytes)} in {files} file{'s' if files != 1 else ''}",
         *(f"  from {material.name}  {material.digest.checkpoint_root}" for material in result.materials),

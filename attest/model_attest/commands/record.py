@@ -8,6 +8,7 @@ from model_attest.commands.record_dequantize import record_dequantize
 from model_attest.commands.record_form import record_form
 from model_attest.commands.record_gguf import record_gguf
 from model_attest.commands.record_lora import record_lora
+from model_attest.commands.record_mergekit import record_mergekit
 from model_attest.commands.record_train import record_train
 from model_attest.console import Answer
 
@@ -17,6 +18,7 @@ HELP = """Record a step that other tools made.
 """
 COMMANDS: Mapping[str, Callable[..., Answer]] = {
     "form": record_form,
+    "mergekit": record_mergekit,
     "train": record_train,
     "lora": record_lora,
     "dequantize": record_dequantize,

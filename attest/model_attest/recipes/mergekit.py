@@ -34,7 +34,7 @@ from model_attest.recipes.recipe import Contribution, Parent, Recipe, Slice
 from model_attest.recipes.references import ModelFinder
 from model_attest.recipes.settings import Settings
 from model_attest.recipes.strict_yaml import MAX_YAML_BYTES, Members, Scalar, Value, load, refuse
-from model_verify.errors import RecipeInvalid, SourceError, SourceMissing
+from model_verify.errors import CallerError, RecipeInvalid, SourceError, SourceMissing
 from model_verify.merge.methods.linear_f64 import LINEAR_F64_V1
 from model_verify.merge.methods.table import PROFILES, Base
 from model_verify.models import FloatDtype
@@ -104,6 +104,8 @@ def _recipe(path: Path, top: Members, given: Mapping[str, Path], made_by_mergeki
     slices, module = reader.read(top)
     if profile == LINEAR_F64_V1 and len(slices[0].contributions) < 2:
         refuse(top.values["models"].line, "a merge has at least two models")
+    if unused := finder.unused():
+        raise CallerError(f"{path} names no model `{unused[0]}`", hint="write it as the recipe does")
     parents = finder.parents()
     copy_from, copy_tensors = _copies(top, parents)
     return Recipe(

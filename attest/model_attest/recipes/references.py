@@ -21,6 +21,7 @@ class ModelFinder:
     """Folders of models by their names in the recipe."""
     adapters_allowed: bool
     _found: dict[tuple[Path, Path | None], tuple[str, str]] = field(default_factory=dict)
+    _used: set[str] = field(default_factory=set)
 
     def position(self, reference: str, line: int) -> int:
         """Return the position of the model `reference`. Raises `RecipeInvalid` where there is no such model."""
@@ -39,6 +40,10 @@ class ModelFinder:
         self._found.setdefault(key, (reference, "-".join(names)))
         return list(self._found).index(key)
 
+    def unused(self) -> list[str]:
+        """Return the names of the given folders that no model of the recipe has."""
+        return sorted(set(self.given) - self._used)
+
     def parents(self) -> tuple[Parent, ...]:
         ids = identifiers([name for _, name in self._found.values()])
         return tuple(
@@ -51,6 +56,7 @@ class ModelFinder:
 
     def _find(self, reference: str, line: int) -> LocalFolder:
         if reference in self.given:
+            self._used.add(reference)
             return LocalFolder(self.given[reference])
         folder = self.recipe_folder / reference
         if folder.is_dir():

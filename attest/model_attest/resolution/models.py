@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from model_verify.errors import MalformedInput, SourceMissing
 from model_verify.sources.source import Source, read_whole
 from model_verify.tensors import TensorInfo
 
-_CONFIGURATION = "config.json"
+CONFIGURATION = "config.json"
 _MAX_CONFIGURATION_BYTES = 64 << 20
 _LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers")
 
@@ -28,7 +28,7 @@ class Model:
 def read_model(source: Source, tensors: Mapping[str, TensorInfo]) -> Model:
     """Return the model with these tensors. Raises `MalformedInput` for a config.json that is no JSON object."""
     try:
-        data = read_whole(source, _CONFIGURATION, max_bytes=_MAX_CONFIGURATION_BYTES)
+        data = read_whole(source, CONFIGURATION, max_bytes=_MAX_CONFIGURATION_BYTES)
     except SourceMissing:
         return Model(tensors)
     try:
@@ -36,8 +36,27 @@ def read_model(source: Source, tensors: Mapping[str, TensorInfo]) -> Model:
         if not isinstance(members, dict):
             raise ValueError("not an object")
     except (ValueError, RecursionError) as error:
-        raise MalformedInput(f"not JSON: {error}", where=f"{source.label}: {_CONFIGURATION}") from error
+        raise MalformedInput(f"not JSON: {error}", where=f"{source.label}: {CONFIGURATION}") from error
     return Model(tensors, _layers(members), _architecture(members))
+
+
+def with_layers(configuration: bytes, layers: Sequence[int]) -> bytes:
+    """Return a config.json for a model whose layers are these of the one that it describes.
+
+    Counts them, and takes from lists with an entry for each layer, such as `layer_types`, the entries of these.
+    """
+    members = json.loads(configuration)
+    text = members.get("text_config")
+    for place in (members, text if isinstance(text, dict) else {}):
+        for key in _LAYER_KEYS:
+            if type(place.get(key)) is not int:
+                continue
+            for other, value in place.items():
+                if "layer" in other and isinstance(value, list) and len(value) == place[key]:
+                    place[other] = [value[number] for number in layers if number < len(value)]
+            place[key] = len(layers)
+            return json.dumps(members, indent=2).encode() + b"\n"
+    return configuration
 
 
 def _layers(members: Mapping[str, Any]) -> int | None:
