@@ -76,3 +76,15 @@ def test_stacked_experts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(computed(call, weight, scales), expected)
     monkeypatch.setattr("model_verify.merge.methods.dequantize._PIECE_ELEMENTS", 40)
     assert torch.equal(computed(call, weight, scales), expected)
+
+
+def test_many_small_matrices_take_no_longer_than_their_elements() -> None:
+    weight, scales = codes(200_000, 1, 2), torch.rand(100_000, 1, 1, generator=torch.Generator().manual_seed(5))
+    expected = weight.to(torch.float32) * scales.repeat_interleave(2, 0)
+    assert torch.equal(computed(dequantize("F32", 2, 1, 2), weight, scales), expected)
+
+
+def test_extents_beyond_the_tensor_need_no_memory() -> None:
+    weight, scales = codes(3, 5), torch.tensor([[0.5]])
+    expected = weight.to(torch.float32) * 0.5
+    assert torch.equal(computed(dequantize("F32", 2**53 - 1, 2**53 - 1), weight, scales), expected)

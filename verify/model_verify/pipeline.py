@@ -327,6 +327,8 @@ def _quantize_problems(step: QuantizeStep) -> Iterable[Finding]:
             yield _malformed(step.id, f"{where} has the unknown dtype {json.dumps(target.dtype)}")
         elif target.sources is None and is_computed(target):
             yield _malformed(step.id, f"{where} has no `sources`")
+        if len(set(target.sources or ())) != len(target.sources or ()):
+            yield _malformed(step.id, f"{where} has a source twice")
         if target.add is not None and target.permute_heads is not None:
             yield _malformed(step.id, f"{where} has both `permuteHeads` and `add`")
         if target.add is not None:

@@ -217,6 +217,9 @@ def weights() -> Iterator[Vector]:
         yield fp8(f"blocks-{dtype.lower()}", "§3.1, §3.3", words, codes, (5, 7), grid, (2, 3), dtype)
     words = "A scale for each channel, in BF16."
     yield fp8("channels", "§3.1", words, codes, (5, 7), random("rows", "BF16", 5, 1), (1, 7), "BF16")
+    words = "Extents of 2^53 - 1: one block."
+    largest = (2**53 - 1, 2**53 - 1)
+    yield fp8("extents-large", "§3.1", words, codes, (5, 7), random("one", "F32", 1, 1), largest, "F32")
     words = "A scale for the tensor."
     yield fp8("tensor", "§3.1", words, codes, (5, 7), random("one", "F32", 1), (5, 7), "BF16")
     words = "Stacked matrices, with blocks in each."

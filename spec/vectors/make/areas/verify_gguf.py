@@ -149,6 +149,11 @@ def vectors() -> Iterator[Vector]:
         "order": ("Targets out of order.", "§1.4", {"targets": TARGETS[::-1]}),
         "dtype": ("A dtype that GGUF does not have.", "§4.1", {"targets": [{**first, "dtype": "U8"}, *TARGETS[1:]]}),
         "both": ("`permuteHeads` and `add`.", "§4.1", {"targets": [{**first, "add": "1"}, *TARGETS[1:]]}),
+        "source-twice": (
+            "A source twice.",
+            "§4.1.1",
+            {"targets": [TARGETS[0], {**TARGETS[1], "sources": [EXPERTS[0]] * 2}, *TARGETS[2:]]},
+        ),
         "no-heads": ("No heads.", "§4.2.1", {"targets": [{**first, "permuteHeads": 0}, *TARGETS[1:]]}),
         "no-sources": (
             "No sources, though it could be computed.",

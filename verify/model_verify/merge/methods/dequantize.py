@@ -3,11 +3,11 @@
 Operands are the codes, as unsigned bytes, and the scales.
 """
 
-# Shape suffixes: M rows and N columns of one matrix of codes, G rows and H columns of its scales, m some of the rows.
+# Shape suffixes: L matrices of codes with M rows and N columns, m some of the rows; K matrices of scales with
+# G rows and H columns.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -79,31 +79,43 @@ class Dequantize(TorchKernel):
 
     def compute(self, operands: Sequence[torch.Tensor]) -> torch.Tensor:
         codes, scales = operands
-        block = block_of(self.call, codes.ndim)
-        scales = scales.to(torch.float32).reshape(grid_of(codes.shape, block))
-        out = torch.empty(codes.shape, dtype=TORCH_DTYPES[self.call.dtype], device=codes.device)
-        # Matrix by matrix, so that memory does not grow with the number of experts.
-        for index in itertools.product(*(range(size) for size in codes.shape[:-2])):
-            place = tuple(at // extent for at, extent in zip(index, block, strict=False))
-            self._matrix(_matrix(codes[index]), _matrix(scales[place]), block[-2:], _matrix(out[index]))
-        return out
+        shape = (1,) * (2 - codes.ndim) + tuple(codes.shape)
+        block = (1,) * (2 - codes.ndim) + block_of(self.call, codes.ndim)
+        # An extent may be any number; none is needed that is larger than its axis.
+        block = tuple(min(extent, max(1, size)) for extent, size in zip(block, shape, strict=True))
+        codes_LMN = codes.reshape(-1, *shape[-2:])
+        grid = grid_of(shape, block)
+        scales_KGH = scales.to(torch.float32).reshape(-1, *grid[-2:])
+        of_L = _places(shape[:-2], block[:-2], grid[:-2], codes.device)
+        out_LMN = torch.empty(codes_LMN.shape, dtype=TORCH_DTYPES[self.call.dtype], device=codes.device)
+        matrices_each = max(1, _PIECE_ELEMENTS // max(1, math.prod(shape[-2:])))
+        for first in range(0, len(codes_LMN), matrices_each):
+            some = slice(first, first + matrices_each)
+            self._matrices(codes_LMN[some], scales_KGH[of_L[some]], block[-2:], out_LMN[some])
+        return out_LMN.reshape(codes.shape)
 
-    def _matrix(
-        self, codes_MN: torch.Tensor, scales_GH: torch.Tensor, block: tuple[int, ...], out_MN: torch.Tensor
+    def _matrices(
+        self, codes_LMN: torch.Tensor, scales_LGH: torch.Tensor, block: tuple[int, ...], out_LMN: torch.Tensor
     ) -> None:
-        """Write the values of one matrix to `out_MN`."""
-        values = torch.tensor(_E4M3, dtype=torch.float32, device=codes_MN.device)
-        high, wide = (1, *block)[-2:]
-        columns = codes_MN.shape[1]
-        blocks_each = max(1, _PIECE_ELEMENTS // max(1, columns) // high)
-        for above in range(0, scales_GH.shape[0], blocks_each):
+        """Write the values of some matrices to `out_LMN`, a few rows at a time."""
+        values = torch.tensor(_E4M3, dtype=torch.float32, device=codes_LMN.device)
+        high, wide = block
+        columns = codes_LMN.shape[2]
+        blocks_each = max(1, _PIECE_ELEMENTS // max(1, len(codes_LMN) * columns) // high)
+        for above in range(0, scales_LGH.shape[1], blocks_each):
             rows = slice(above * high, (above + blocks_each) * high)
-            codes_mN = codes_MN[rows]
-            scales_mH = scales_GH[above : above + blocks_each].repeat_interleave(high, dim=0)[: len(codes_mN)]
-            scales_mN = scales_mH.repeat_interleave(wide, dim=1)[:, :columns]
-            out_MN[rows] = (values[codes_mN.long()] * scales_mN).to(out_MN.dtype)
+            codes_LmN = codes_LMN[:, rows]
+            scales_LmH = scales_LGH[:, above : above + blocks_each].repeat_interleave(high, dim=1)
+            scales_LmN = scales_LmH[:, : codes_LmN.shape[1]].repeat_interleave(wide, dim=2)[:, :, :columns]
+            out_LMN[:, rows] = (values[codes_LmN.long()] * scales_LmN).to(out_LMN.dtype)
 
 
-def _matrix(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a view with two axes: one row of what has one axis."""
-    return tensor if tensor.ndim == 2 else tensor.unsqueeze(0)
+def _places(
+    shape: tuple[int, ...], block: tuple[int, ...], grid: tuple[int, ...], device: torch.device
+) -> torch.Tensor:
+    """Return, for each matrix, which matrix of scales is its own."""
+    of_L = torch.zeros(1, dtype=torch.int64, device=device)
+    for size, extent, count in zip(shape, block, grid, strict=True):
+        along = torch.arange(size, device=device) // extent
+        of_L = (of_L[:, None] * count + along[None, :]).reshape(-1)
+    return of_L
