@@ -11,14 +11,16 @@ from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from model_attest.adapters import AdapterParts, read_config, read_parts
 from model_attest.recipes.recipe import Recipe, identifiers
+from model_attest.record.inputs import named_records
+from model_attest.record.steps import joined_records, main_records, read_records, record_of
 from model_attest.resolution import Model, read_model
 from model_verify.binding import BoundStep, bind_step
 from model_verify.digest import CheckpointRoot
-from model_verify.errors import AmbiguousWeights, MalformedWeights, RecipeInvalid
+from model_verify.errors import AmbiguousWeights, MalformedDocument, MalformedWeights, RecipeInvalid
 from model_verify.models import (
     FloatDtype,
     LoraStep,
@@ -40,9 +42,6 @@ if TYPE_CHECKING:
     from model_verify.replay import ReplayResult
 
 _UNKNOWN_ROOT = CheckpointRoot(bytes(32))
-_RECORD_SCHEMA: Literal["https://model-attest.github.io/step-record/v1"] = (
-    "https://model-attest.github.io/step-record/v1"
-)
 
 Node = tuple[str, Mapping[str, TensorInfo]]
 """A checkpoint of the engine, and its tensors."""
@@ -50,16 +49,27 @@ Node = tuple[str, Mapping[str, TensorInfo]]
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder with weights: its identifier in the statement, its weights' layout, what its config.json says."""
+    """A folder with weights: its identifier in the statement, its weights' layout, what its config.json says.
+
+    `records` are those of the steps that gave weights in this folder. Where they gave those that are there, the last of
+    them is the input, and not a material.
+    """
 
     id: str
     source: LocalFolder
     weights: FolderWeights
     model: Model
+    records: tuple[StepRecord, ...] = ()
 
     @property
     def node(self) -> str:
         return f"parent {self.id}"
+
+    def lineage(self, result: ReplayResult) -> tuple[StepRecord, ...]:
+        """Return the records of the steps that gave the weights that were read, the last under this identifier."""
+        if not self.records or self.records[-1].step.output.checkpoint_root != result.checkpoint_root(self.node):
+            return ()
+        return named_records(self.records, self.id)[1]
 
     def material(self, result: ReplayResult) -> Material:
         """Return the folder as a statement names it, pinned by the root of what was read."""
@@ -151,18 +161,21 @@ class Parents:
         return needed
 
     def records(self, result: ReplayResult, name: str, merge: MergeStep | MergekitStep) -> list[StepRecord]:
-        """Return the records of the adapters' steps, with the roots of what was computed under `name`, and the merge's.
+        """Return the records of all that leads to the merge, and its own.
 
-        Each has the materials that its step names.
+        First those of the parents' own steps, then the adapters', with the roots of what was computed under `name`.
+        Raises `CallerError` where one identifier stands for two things.
         """
-        records: list[StepRecord] = []
+        records = [record for folder in self.folders for record in folder.lineage(result)]
         for parent in self.adapted:
             root = result.checkpoint_root(_adapted_node(name, parent))
             step = parent.step.model_copy(update={"output": StepOutput(checkpoint_root=root)})
-            materials = [self.folders[at].material(result) for at in (parent.model, parent.adapter)]
-            records.append(StepRecord(document_schema=_RECORD_SCHEMA, materials=materials, step=step))
-        materials = [self.folders[parent].material(result) for parent in self.parents if isinstance(parent, int)]
-        return [*records, StepRecord(document_schema=_RECORD_SCHEMA, materials=materials, step=merge)]
+            records.append(record_of(step, self._new_materials([parent.model, parent.adapter], result)))
+        direct = [parent for parent in self.parents if isinstance(parent, int)]
+        return joined_records([*records, record_of(merge, self._new_materials(direct, result))])
+
+    def _new_materials(self, folders: Sequence[int], result: ReplayResult) -> list[Material]:
+        return [self.folders[at].material(result) for at in folders if not self.folders[at].lineage(result)]
 
     def materials(self, result: ReplayResult) -> list[Material]:
         return [folder.material(result) for folder in self.folders]
@@ -321,7 +334,12 @@ def _read_folder(name: str, path: Path) -> Folder:
     except (AmbiguousWeights, MalformedWeights) as error:
         where = f"parent {name}: {error.where}".removesuffix(": ")
         raise type(error)(error.reason, where=where, rule=error.rule) from error
-    return Folder(name, source, weights, read_model(source, tensors))
+    try:
+        records = tuple(main_records(read_records(path)))
+    except MalformedDocument as error:
+        where = f"parent {name}: {error.where}"
+        raise MalformedDocument(error.code, error.reason, where=where, rule=error.rule) from error
+    return Folder(name, source, weights, read_model(source, tensors), records)
 
 
 def total_bytes(recipe: Recipe) -> int:

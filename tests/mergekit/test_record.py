@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from model_attest.recipes import read_recipe
 from model_attest.record import trials
+from model_attest.record.form import record_form
 from model_attest.record.mergekit import RecordedMerge, record_merge
 from model_attest.sign import sign_folder
 from model_verify.errors import AmbiguousWeights, CallerError, MalformedWeights, RecipeInvalid
@@ -65,12 +67,11 @@ class Merged:
         recipe = read_recipe(self.root / "config.yml", made_by_mergekit=True)
         return record_merge(recipe, self.out, device="cpu", **options)
 
-    def sign_and_verify(self) -> Report:
+    def sign_and_verify(self, parents: Sequence[str] = ("a", "b")) -> Report:
         signer = new_signer()
         sign_folder(self.out, signer, name="merged", version=None, uri=None)
-        names = json.loads((self.out / ".attest/steps/001.json").read_bytes())["step"]["inputs"]
-        parents = {name: LocalFolder(self.root / name) for name in names}
-        return verify(Request(LocalFolder(self.out), expected_signer=signer.public_key, parents=parents, device="cpu"))
+        folders = {name: LocalFolder(self.root / name) for name in parents}
+        return verify(Request(LocalFolder(self.out), expected_signer=signer.public_key, parents=folders, device="cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_the_profile_is_found_and_the_record_is_complete(linear: Merged) -> None
 
 def test_a_recorded_merge_is_signed_and_verified_at_level_3(ties: Merged) -> None:
     assert ties.record(TIES).matches
-    report = ties.sign_and_verify()
+    report = ties.sign_and_verify(("a", "b", "base"))
     assert (report.verdict, report.level, [step.verdict for step in report.steps]) == ("VERIFIED", 3, ["reproduced"])
 
 
@@ -330,3 +331,31 @@ def test_models_are_found_where_the_caller_says(linear: Merged) -> None:
     assert attest_record(linear, text, "--parent", "lab/b-7b=b").returncode == 0
     done = attest_record(linear, text, "--parent", "lab/b-7b=b", "--parent", "lab/c=b")
     assert (done.returncode, "names no model `lab/c`" in done.stderr) == (2, True)
+
+
+def test_a_parents_own_steps_come_along(linear: Merged) -> None:
+    """`a` is a cast of another model: the statement begins with that one."""
+    tensors = load_file(linear.root / "a" / "model.safetensors")
+    (linear.root / "wide").mkdir()
+    save_file({name: tensor.float() for name, tensor in tensors.items()}, linear.root / "wide" / "model.safetensors")
+    record_form(LocalFolder(linear.root / "wide"), LocalFolder(linear.root / "a"), device="cpu")
+    assert linear.record(LINEAR).matches
+    records = [json.loads(path.read_bytes()) for path in sorted((linear.out / ".attest/steps").iterdir())]
+    assert [(r["step"]["id"], r["step"]["inputs"], [m["name"] for m in r["materials"]]) for r in records] == [
+        ("a", ["wide"], ["wide"]),
+        ("merge", ["a", "b"], ["b"]),
+    ]
+    report = linear.sign_and_verify(parents=("wide", "b"))
+    assert (report.verdict, report.level) == ("VERIFIED", 3), report.findings
+    assert [(step.id, step.verdict) for step in report.steps] == [("a", "reproduced"), ("merge", "reproduced")]
+
+
+def test_steps_of_weights_that_are_no_longer_there_do_not_come_along(linear: Merged) -> None:
+    tensors = load_file(linear.root / "a" / "model.safetensors")
+    (linear.root / "wide").mkdir()
+    save_file({name: tensor.float() for name, tensor in tensors.items()}, linear.root / "wide" / "model.safetensors")
+    record_form(LocalFolder(linear.root / "wide"), LocalFolder(linear.root / "a"), device="cpu")
+    change(linear.root / "a", NAME, tensors[NAME] + 1)
+    linear.record(LINEAR, unmatched=True)
+    (record,) = [json.loads(path.read_bytes()) for path in (linear.out / ".attest/steps").iterdir()]
+    assert [material["name"] for material in record["materials"]] == ["a", "b"]

@@ -136,7 +136,7 @@ def test_every_byte_of_the_parents_is_read_once(tmp_path: Path, parents: tuple[P
 def test_the_other_files_come_from_the_named_parent_alone(tmp_path: Path, parents: tuple[Path, Path]) -> None:
     for name in (
         "attestation/manifest.json",
-        ".attest/steps/001.json",
+        ".attest/notes.json",
         ".git/config",
         "pytorch_model.bin",
         "pytorch_model.bin.index.json",
@@ -361,6 +361,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(
         (lambda a: os.mkfifo(a / "pipe"), SourceUnreadable),
         (lambda a: (a / "link").symlink_to("/etc/passwd"), SourceUnreadable),
         (lambda a: (a / "back\\slash").touch(), AttestError),
+        (lambda a: ((a / ".attest/steps").mkdir(parents=True), (a / ".attest/steps/001.json").touch()), AttestError),
     ],
 )
 def test_a_parent_that_cannot_be_read_is_named(

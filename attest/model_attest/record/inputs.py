@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from model_attest.diff import Tensor, Weights, open_weights, read_weights
 from model_attest.recipes.hub_cache import cached_snapshot
 from model_attest.recipes.recipe import identifiers
-from model_attest.record.steps import merge_materials, read_records
+from model_attest.record.steps import joined_records, read_records
 from model_verify.digest import CheckpointRoot
 from model_verify.errors import CallerError, SourceMissing
 from model_verify.models import Identifier, Material, MaterialDigest, StepRecord
@@ -97,7 +97,7 @@ def take_input(
         records = ()  # of weights that are no longer there
     source = weights.source
     if records:
-        name, records = _named(records, name)
+        name, records = named_records(records, name)
     elif name is None:
         (name,) = identifiers([(source.repository or "").rpartition("/")[2] or path.resolve().name])
     uri = f"{source.repository}@{source.commit}" if source.repository and source.commit else None
@@ -114,7 +114,7 @@ def check_identifier(name: str) -> None:
         ) from error
 
 
-def _named(records: Sequence[StepRecord], name: str | None) -> tuple[str, tuple[StepRecord, ...]]:
+def named_records(records: Sequence[StepRecord], name: str | None) -> tuple[str, tuple[StepRecord, ...]]:
     """Return the records with their last step under `name`, where one is given."""
     last = records[-1]
     if name is None or name == last.step.id:
@@ -129,19 +129,7 @@ def _named(records: Sequence[StepRecord], name: str | None) -> tuple[str, tuple[
 def records_with(inputs: Sequence[Input], finish: Callable[[list[Material]], StepRecord]) -> list[StepRecord]:
     """Return the records of all inputs, each once, and after them the one that `finish` makes of the new materials.
 
-    Raises `CallerError` where one identifier stands for two things, and what `merge_materials` raises.
+    Raises `CallerError` where one identifier stands for two things, and what `joined_records` raises.
     """
-    records: list[StepRecord] = []
-    for one in inputs:
-        for record in one.records:
-            known = next((other for other in records if other.step.id == record.step.id), None)
-            if known is None:
-                records.append(record)
-            elif known.step != record.step:
-                raise CallerError(f"two steps are called `{record.step.id}`", hint="give one of the inputs a name")
-    last = finish([material for one in inputs if (material := one.material) is not None])
-    names = [material.name for material in merge_materials([*records, last])]
-    names += [record.step.id for record in (*records, last)]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise CallerError(f"two materials or steps are called `{twice}`", hint="give one of the inputs another name")
-    return [*records, last]
+    earlier = [record for one in inputs for record in one.records]
+    return joined_records([*earlier, finish([material for one in inputs if (material := one.material) is not None])])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from model_attest.hashing import Progress
 from model_attest.recipes.recipe import identifiers
-from model_attest.record.steps import main_records, merge_materials, read_records, record_of, replace_records
+from model_attest.record.steps import joined_records, main_records, read_records, record_of, replace_records
 from model_verify.binding import BoundStep, bind_step
 from model_verify.digest import CheckpointRoot
 from model_verify.errors import AmbiguousWeights, CallerError, MalformedWeights, NotReproduced
@@ -149,7 +149,6 @@ def record_chain(
 
 def _records(steps: Sequence[KnownStep], inputs: Sequence[ModelFolder], result: ReplayResult) -> tuple[StepRecord, ...]:
     """Return the records of the inputs, each once, and those of `steps`. Raises `CallerError` where they disagree."""
-    earlier: dict[str, StepRecord] = {}
     for folder in inputs:
         main = main_records(folder.records)
         if main and main[-1].step.output.checkpoint_root != result.checkpoint_root(_node(folder)):
@@ -157,18 +156,9 @@ def _records(steps: Sequence[KnownStep], inputs: Sequence[ModelFolder], result: 
                 f"the step records of {folder.source.label} are of other weights than those that are there",
                 hint="record what changed them, or remove its folder `.attest`",
             )
-        for record in folder.records:
-            if earlier.setdefault(record.step.id, record).step != record.step:
-                raise CallerError(
-                    f"two steps are called `{record.step.id}`", hint="they are in the records of two inputs"
-                )
-    materials = [_material(folder, result) for folder in inputs if not folder.records]
-    first = record_of(steps[0], materials)
-    records = (*earlier.values(), first, *(record_of(step, []) for step in steps[1:]))
-    names = [material.name for material in merge_materials(records)] + [record.step.id for record in records]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise CallerError(f"two materials or steps are called `{twice}`", hint="give one of the folders another name")
-    return records
+    earlier = [record for folder in inputs for record in folder.records]
+    first = record_of(steps[0], [_material(folder, result) for folder in inputs if not folder.records])
+    return tuple(joined_records([*earlier, first, *(record_of(step, []) for step in steps[1:])]))
 
 
 def _bind(

@@ -6,14 +6,14 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from model_attest.placement import output_errors, place_new_file, replace_folder, stage_folder, sync_folder
 from model_verify.canonical import Json, loads
-from model_verify.errors import MalformedDocument, MalformedJson, SourceMissing
+from model_verify.errors import CallerError, MalformedDocument, MalformedJson, SourceMissing
 from model_verify.models import KnownStep, Material, StepRecord
 from model_verify.sources.local import LocalFolder
 from model_verify.sources.source import EntryKind, read_whole
@@ -133,6 +133,21 @@ def unknown_member(members: Json, known: object, place: str = "") -> str | None:
             pass
     found = (unknown_member(value, other, f"{place}{name}/") for name, value, other in pairs)
     return next((one for one in found if one is not None), None)
+
+
+def joined_records(records: Iterable[StepRecord]) -> list[StepRecord]:
+    """Return records in their order, each once. They are those of several inputs, and of what was made of them.
+
+    Raises `CallerError` where one identifier stands for two things, and what `merge_materials` raises.
+    """
+    joined: dict[str, StepRecord] = {}
+    for record in records:
+        if joined.setdefault(record.step.id, record).step != record.step:
+            raise CallerError(f"two steps are called `{record.step.id}`", hint="give one of the inputs another name")
+    materials = {material.name for material in merge_materials(list(joined.values()))}
+    if twice := next((name for name in joined if name in materials), None):
+        raise CallerError(f"two materials or steps are called `{twice}`", hint="give one of the inputs another name")
+    return list(joined.values())
 
 
 def merge_materials(records: Sequence[StepRecord]) -> list[Material]:
