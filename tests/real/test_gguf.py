@@ -61,4 +61,4 @@ def signed_and_verified(release: Path, source: Path) -> Report:
     signer = new_signer()
     sign_folder(release, signer, name="minilm", version=None, uri=None)
     parents = {source.name: LocalFolder(source)}
-    return verify(Request(LocalFolder(release), expected_key=signer.public_key, parents=parents, device="cpu"))
+    return verify(Request(LocalFolder(release), expected_signer=signer.public_key, parents=parents, device="cpu"))
