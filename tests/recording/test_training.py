@@ -328,7 +328,7 @@ def test_what_loading_did_to_the_base_are_steps_of_their_own(base: Path, home: P
     signer = new_signer()
     sign_folder(home / "tuned", signer)
     given = {"base": LocalFolder(base)}
-    report = verify(Request(LocalFolder(home / "tuned"), expected_key=signer.public_key, parents=given, device="cpu"))
+    report = verify(Request(LocalFolder(home / "tuned"), signer.public_key, parents=given, device="cpu"))
     assert [step.verdict for step in report.steps] == ["reproduced", "reproduced", "attested"]
 
 
