@@ -10,7 +10,9 @@ import pytest
 
 from model_attest.merge import MergeResult, run_merge
 from model_attest.recipes import read_recipe
-from model_verify.errors import RecipeInvalid
+from model_verify.errors import BackendUnavailable, RecipeInvalid
+from model_verify.merge.kernel import Call
+from model_verify.merge.methods import load
 from tests.cli.making import attest
 from tests.mergekit.matrix import COMPUTED, DTYPES, EXACT, RANDOM, Parents, write_parents
 from tests.mergekit.oracle import Mergekit
@@ -80,6 +82,12 @@ def test_what_changes_more_than_weights_is_refused(
     given = parents["llama", "bfloat16"]
     with pytest.raises(RecipeInvalid, match=problem):
         merge(given, "ties", "bfloat16", tmp_path / "out", profile="mergekit-0.1.5/fma", more=f"{option}\n")
+
+
+def test_a_method_without_a_kernel_is_refused_by_name() -> None:
+    call = Call("mergekit-0.1.5/fma", "none", "BF16")
+    with pytest.raises(BackendUnavailable, match=r"none of mergekit-0\.1\.5/fma is not computed by this version"):
+        load(call)
 
 
 STACK = """\

@@ -37,7 +37,9 @@ _KERNELS: dict[tuple[str, str], tuple[str, str]] = {
 
 
 def load(call: Call) -> Kernel:
-    """Return what computes `call`. Raises `BackendUnavailable` where its software is not installed."""
+    """Return what computes `call`. Raises `BackendUnavailable` where its software is not there."""
+    if (call.profile, call.method) not in _KERNELS:
+        raise BackendUnavailable(f"{call.method} of {call.profile} is not computed by this version")
     module, name = _KERNELS[call.profile, call.method]
     try:
         found = import_module(f"{__name__}.{module}")
