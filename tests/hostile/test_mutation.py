@@ -105,6 +105,7 @@ def run(vector: Vector, folder: Path) -> Report:
             parents={name: LocalFolder(folder / parent) for name, parent in given["parents"].items()},
             candidates=[LocalFolder(folder / candidate) for candidate in given["candidates"]],
             repository=given["repository"],
+            recursive=given.get("recursive", False),
             device="cpu",
             threads=1,
         )
