@@ -50,6 +50,9 @@ def _calls(method: str, profile: str) -> Iterator[Call]:
         case "nearswap":
             for base, t in ((0, 1e-3), (1, 1e-4), (0, 0.3), (1, 0.0), (0, 1.0)):
                 yield call([{}, {}], base=base, t=t)
+        case "slerp":
+            for base, t in ((0, 0.3), (1, 0.5), (0, 0.97), (0, 0.0), (1, 1.0), (0, 1.2)):
+                yield call([{}, {}], base=base, t=t)
         case "task_arithmetic":
             yield from _deltas(call, weights, {})
         case "ties":

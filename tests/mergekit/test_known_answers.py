@@ -13,6 +13,7 @@ from model_verify.merge.methods.linear import Linear
 from model_verify.merge.methods.mergekit import MergekitKernel
 from model_verify.merge.methods.nearswap import NearSwap
 from model_verify.merge.methods.passthrough import Passthrough
+from model_verify.merge.methods.slerp import Slerp
 from model_verify.merge.methods.task_arithmetic import TaskArithmetic
 from model_verify.merge.methods.ties import Ties
 from model_verify.merge.tensor import TorchBackend
@@ -24,6 +25,7 @@ KERNELS: tuple[type[MergekitKernel], ...] = (
     Linear,
     NearSwap,
     Passthrough,
+    Slerp,
     TaskArithmetic,
     Ties,
 )
@@ -55,7 +57,7 @@ def test_known_answers_tell_a_wrong_kernel(kernel: type[MergekitKernel]) -> None
         prove(kernel)
 
 
-@pytest.mark.parametrize("kernel", [Linear, NearSwap, Passthrough, TaskArithmetic], ids=lambda k: k.__name__)
+@pytest.mark.parametrize("kernel", [Linear, NearSwap, Passthrough, Slerp, TaskArithmetic], ids=lambda k: k.__name__)
 def test_known_answers_tell_a_processor_that_flushes_subnormals(kernel: type[MergekitKernel], flushing: None) -> None:
     other_class = type("Flushed", (kernel,), {})  # one that has not passed in this thread
     with pytest.raises(BackendUnavailable, match="computes other bits"):

@@ -7,7 +7,6 @@ mergekit's own warnings do not concern us, so they are no errors here.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -15,45 +14,25 @@ import numpy as np
 import pytest
 import torch
 
-from model_verify.merge.kernel import Block, Call, Kernel, Standing
+from model_verify.merge.kernel import Block, Call, Standing
 from model_verify.merge.methods import load
 from model_verify.merge.tensor import TorchBackend
+from model_verify.merge.torch_kernel import TORCH_DTYPES
 from tests.gpu.blocks import FORMATS
 from tests.mergekit.cases import DTYPES, calls, data_kinds, operands
+from tests.mergekit.tensors import assert_same, data, room
 
 pytestmark = pytest.mark.filterwarnings("default")
 mergekit = pytest.importorskip("mergekit", reason="mergekit is not installed")
 
 CPU = TorchBackend("cpu")
 SHAPES: tuple[tuple[int, ...], ...] = ((257,), (16, 33), (1,), (), (3, 5, 7))
-METHODS = ("linear", "passthrough", "task_arithmetic", "ties", "breadcrumbs", "breadcrumbs_ties", "nearswap")
+METHODS = ("linear", "passthrough", "task_arithmetic", "ties", "breadcrumbs", "breadcrumbs_ties", "nearswap", "slerp")
 
 
 def profile() -> str:
     """Return the profile of mergekit as it runs here: torch fuses where the processor can."""
     return "mergekit-0.1.5/nofma" if torch.backends.cpu.get_cpu_capability() == "DEFAULT" else "mergekit-0.1.5/fma"
-
-
-def room(dtype: str, shape: tuple[int, ...]) -> Block:
-    return Block(dtype, shape, memoryview(bytearray(math.prod(shape) * FORMATS[dtype].bits // 8)))
-
-
-def data(tensor: torch.Tensor) -> bytes:
-    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-
-
-def assert_same(kernel: Kernel, given: tuple[Block, ...], merged: bytes) -> int:
-    """Hold the kernel against mergekit: the same bytes, or not finite in the same elements. Return finite elements."""
-    dtype, shape = kernel.call.dtype, given[0].shape  # type: ignore[attr-defined]
-    out = room(dtype, shape)
-    kernel.run(CPU, given, out)
-    form = FORMATS[dtype]
-    one_E, other_E = (np.frombuffer(bits, dtype=form.kind) for bits in (out.data, merged))
-    finite_E = form.is_finite(other_E)
-    assert (form.is_finite(one_E) == finite_E).all()
-    differ_E = finite_E & (one_E != other_E)
-    assert not differ_E.any(), f"{differ_E.sum()} of {len(one_E)} elements, the first at {differ_E.argmax()}"
-    return int(finite_E.sum())
 
 
 def every_case(method: str, dtype: str) -> Iterator[tuple[Call, tuple[Block, ...]]]:
@@ -188,3 +167,36 @@ def test_the_multiply_add_is_the_same_with_numba_and_without(monkeypatch: pytest
             if profile().endswith("/fma"):
                 torch_E = torch.addcmul(sum_E, x_E, torch.tensor([weight]))
                 assert data(compiled_E[finite_E]) == data(torch_E[finite_E])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("closeness", [0.01, 0.1, 0.5, 2.0, -0.2])
+def test_slerp_on_many_threads_is_met_or_within_to_the_bit_for_one_pair_of_coefficients(
+    closeness: float, dtype: str
+) -> None:
+    from tests.mergekit.tensor_oracle import merge
+
+    generator = np.random.default_rng(int(100 * closeness) % 97)
+    for elements in (50, 40_000, 250_001):
+        base_E = 0.02 * generator.standard_normal(elements)
+        other_E = base_E * np.sign(closeness) + abs(closeness) * 0.02 * generator.standard_normal(elements)
+        given = tuple(
+            Block(dtype, (elements,), data(torch.tensor(values_E).to(TORCH_DTYPES[dtype])))
+            for values_E in (base_E, other_E)
+        )
+        call = Call(profile(), "slerp", dtype, compute_dtype=dtype, base=0, shared={"t": 0.4}, own=({}, {}))
+        threads = torch.get_num_threads()
+        torch.set_num_threads(4)
+        merged = data(merge(call, given))
+        torch.set_num_threads(threads)
+        kernel, out = load(call), room(dtype, (elements,))
+        if not kernel.run(CPU, given, out, expected=merged).as_expected:
+            assert kernel.judge(given, out, Block(dtype, (elements,), merged)).standing is Standing.WITHIN
+        # A bit of one element, and another t, are told.
+        changed = bytearray(merged)
+        changed[elements // 2 * FORMATS[dtype].bits // 8] ^= 1
+        assert kernel.judge(given, out, Block(dtype, (elements,), changed)).standing is Standing.DIFFERENT
+        near = room(dtype, (elements,))
+        load(replace(call, shared={"t": 0.4005})).run(CPU, given, near)
+        if elements > 50:
+            assert kernel.judge(given, out, near).standing is Standing.DIFFERENT

@@ -13,6 +13,7 @@ from model_verify.merge.methods.linear import Linear
 from model_verify.merge.methods.mergekit import MergekitKernel
 from model_verify.merge.methods.nearswap import NearSwap
 from model_verify.merge.methods.passthrough import Passthrough
+from model_verify.merge.methods.slerp import Slerp
 from model_verify.merge.methods.sums import Adder
 from model_verify.merge.methods.task_arithmetic import TaskArithmetic
 from model_verify.merge.methods.ties import Ties
@@ -166,6 +167,37 @@ class SwapsTheBase(NearSwap):
         return super().merge([*reversed(values)], add_up)
 
 
+class TakesALineAlways(Slerp):
+    def _on_arc(self, d: float) -> tuple[float, float]:
+        return self._line()
+
+
+class TakesAnArcAlways(Slerp):
+    def _line(self) -> tuple[float, float]:
+        return self._on_arc(0.9999)
+
+
+class SwapsTheEnds(Slerp):
+    def _in_order(self, values: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        base_E, other_E = super()._in_order(values)
+        return other_E, base_E
+
+
+class SubtractsInTheOtherPrecision(Slerp):
+    def _line(self) -> tuple[float, float]:
+        self._old = not self._old
+        return super()._line()
+
+
+class LinesInFloat64(Slerp):
+    """Rounds products and their sum once, at the end."""
+
+    def merge(self, values: Sequence[torch.Tensor], add_up: Adder) -> torch.Tensor:
+        base_E, other_E = self._in_order(values)
+        first, second = self._line()
+        return (base_E.double() * first + other_E.double() * second).float()
+
+
 def adding(kernel: type[MergekitKernel], adder: Adder) -> type[MergekitKernel]:
     """Return a kernel that adds over inputs in a way of its own."""
 
@@ -194,5 +226,10 @@ WRONG: tuple[type[MergekitKernel], ...] = (
     RoundsScale,
     DividesByTheDistance,
     SwapsTheBase,
+    TakesALineAlways,
+    TakesAnArcAlways,
+    SwapsTheEnds,
+    SubtractsInTheOtherPrecision,
+    LinesInFloat64,
     *(adding(kernel, adder) for kernel in (Linear, TaskArithmetic, Ties, BreadcrumbsTies) for adder in SUMS),
 )

@@ -18,8 +18,9 @@ from vector import Vector, index
 
 ROOT = Path(__file__).resolve().parent.parent
 AREAS = [
-    "tree", "weights", "weights_gguf", "json_text", "coefficient", "merge", "merge_mass", "mergekit", "mergekit_whole",
-    "mergekit_mass", "form", "statement", "predicate", "identity", "verify", "verify_files", "verify_weights",
+    "tree", "weights", "weights_gguf", "json_text", "coefficient", "merge", "merge_mass",
+    "mergekit", "mergekit_whole", "mergekit_slerp", "mergekit_mass",
+    "form", "statement", "predicate", "identity", "verify", "verify_files", "verify_weights",
     "verify_pipeline", "verify_steps", "verify_forms", "verify_adapters", "verify_gguf", "verify_ancestors",
     "verify_training", "worked",
 ]  # fmt: skip

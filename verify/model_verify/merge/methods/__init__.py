@@ -18,6 +18,7 @@ _MERGEKIT = {
     "linear": ("linear", "Linear"),
     "nearswap": ("nearswap", "NearSwap"),
     "passthrough": ("passthrough", "Passthrough"),
+    "slerp": ("slerp", "Slerp"),
     "task_arithmetic": ("task_arithmetic", "TaskArithmetic"),
     "ties": ("ties", "Ties"),
 }

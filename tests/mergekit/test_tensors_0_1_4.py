@@ -1,0 +1,83 @@
+"""The kernels against outputs of mergekit 0.1.4, byte by byte; `regenerate_0_1_4.py` recorded them. Spec: merge §5."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from model_verify.errors import OperationRefused
+from model_verify.merge.kernel import Block, Standing
+from model_verify.merge.methods import load
+from model_verify.merge.tensor import TorchBackend
+from tests.gpu.blocks import FORMATS
+from tests.mergekit.cases import DTYPES
+from tests.mergekit.regenerate_0_1_4 import FOLDER, METHODS, Case, cases, digest_of
+from tests.mergekit.tensors import assert_same, room
+
+CPU = TorchBackend("cpu")
+
+
+def recorded() -> dict[tuple[str, str], tuple[dict[str, Any], list[bytes | None]]]:
+    """Return what the index says of each method and dtype, and the outputs; None where mergekit stopped."""
+    index = json.loads((FOLDER / "index.json").read_text())
+    data = memoryview((FOLDER / "outputs.bin").read_bytes())
+    found = {}
+    for entry in index["cases"]:
+        outputs: list[bytes | None] = []
+        for number, case in enumerate(cases(entry["method"], entry["dtype"])):
+            if number in entry["refused"]:
+                outputs.append(None)
+                continue
+            size = len(room(case.call.dtype, case.operands[0].shape).data)
+            outputs.append(bytes(data[:size]))
+            data = data[size:]
+        found[entry["method"], entry["dtype"]] = entry, outputs
+    assert not len(data)
+    return found
+
+
+@pytest.fixture(scope="module")
+def outputs() -> dict[tuple[str, str], tuple[dict[str, Any], list[bytes | None]]]:
+    return recorded()
+
+
+def replayed(
+    outputs: dict[tuple[str, str], tuple[dict[str, Any], list[bytes | None]]], method: str, dtype: str
+) -> Iterator[tuple[Case, bytes | None]]:
+    entry, merged = outputs[method, dtype]
+    given = list(cases(method, dtype))
+    assert entry["count"] == len(given) == len(merged)
+    assert entry["operands"] == digest_of(given), "the operands are not those of the recording"
+    return zip(given, merged, strict=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "slerp"])
+def test_kernels_give_the_bytes_of_0_1_4(outputs: Any, method: str, dtype: str) -> None:
+    for case, merged in replayed(outputs, method, dtype):
+        kernel = load(case.call)
+        if merged is None:
+            with pytest.raises(OperationRefused, match="keeps none"):
+                kernel.run(CPU, case.operands, room(dtype, case.operands[0].shape))
+        else:
+            assert_same(kernel, case.operands, merged)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_slerp_gives_the_bytes_of_0_1_4_or_is_within(outputs: Any, dtype: str) -> None:
+    """0.1.4 takes norms from a BLAS, which adds in an order of the processor's."""
+    for case, merged in replayed(outputs, "slerp", dtype):
+        assert merged is not None
+        form = FORMATS[dtype]
+        kernel, out = load(case.call), room(dtype, case.operands[0].shape)
+        if not kernel.run(CPU, case.operands, out, expected=merged).finite:
+            continue
+        there = Block(dtype, out.shape, merged)
+        if out.data != merged:
+            assert kernel.judge(case.operands, out, there).standing is Standing.WITHIN
+        changed = bytearray(merged)
+        changed[form.bits // 8 - 1] ^= 0x40
+        assert kernel.judge(case.operands, out, Block(dtype, out.shape, changed)).standing is Standing.DIFFERENT
