@@ -30,13 +30,14 @@ from model_verify.models import (
     StepHead,
     StepRecord,
 )
+from model_verify.models.policy import PolicyDocument
 from model_verify.report import Report
 
 FOLDER = Path(__file__).resolve().parents[2] / "schemas" / "v1"
 ID_PREFIX = TYPE_PREFIX + "schemas/v1/"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-Document = Literal["manifest", "statement", "bundle", "step-record", "report"]
+Document = Literal["manifest", "statement", "bundle", "step-record", "report", "policy"]
 Schema = dict[str, Any]
 
 _MODELS: Mapping[Document, type[BaseModel] | None] = {
@@ -45,6 +46,7 @@ _MODELS: Mapping[Document, type[BaseModel] | None] = {
     "bundle": Bundle,
     "step-record": StepRecord,
     "report": Report,
+    "policy": PolicyDocument,
 }
 
 

@@ -512,4 +512,5 @@ def _report_material(material: Material, status: MaterialStatus, actual: Checkpo
         root=material.digest.checkpoint_root,
         status=status,
         actual_root=actual if status == "mismatched" else None,
+        license=material.license,
     )

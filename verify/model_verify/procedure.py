@@ -14,7 +14,8 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from datetime import UTC, datetime
+from typing import Literal, TypeVar
 
 from model_verify import manifest as manifests
 from model_verify import merkle
@@ -35,6 +36,7 @@ from model_verify.folder import FolderCheck, check_folder
 from model_verify.judgement import Case, Judgement, judge
 from model_verify.models import BUNDLE_PATH, LEAVES_PATH, MANIFEST_PATH, Manifest, RunStep, TrainStep
 from model_verify.pipeline import Pipeline, check_pipeline
+from model_verify.policy import Evidence, Policy, anchored, evaluate
 from model_verify.replay import processors
 from model_verify.report import (
     Report,
@@ -42,6 +44,7 @@ from model_verify.report import (
     ReportMaterial,
     ReportModel,
     ReportNotChecked,
+    ReportPolicy,
     ReportRoots,
     ReportRun,
     Verdict,
@@ -63,6 +66,9 @@ class Request:
 
     source: Source
     expected_signer: ExpectedSigner | None = None
+    policy: Policy | None = None
+    now: datetime | None = None
+    """When it is verified, for a policy's rules on time; the machine's clock where it is None."""
     parents: Mapping[str, Source] = field(default_factory=dict)
     candidates: Sequence[Source] = ()
     repository: str | None = None
@@ -124,6 +130,7 @@ class _Procedure:
             self.everything_ran = True
         except _Stop:
             pass
+        self.v12_policy()
         return self.v12_verdict()
 
     def stop(self, code: str, where: str = "", expected: str = "", actual: str = "") -> _Stop:
@@ -155,16 +162,21 @@ class _Procedure:
     def v3_signature(self, signed: SignedPayload) -> None:
         """Hold the signature against the expected signer; below a failed one nothing is parsed. Module: envelope."""
         expected = self.request.expected_signer or next(
-            (known for known in self.request.known_signers if names_signer(signed, known)), None
+            (known for known in _known_signers(self.request) if names_signer(signed, known)), None
         )
+        accepted = self.request.policy.signers if self.request.policy else None
+        named = f"key {signed.hint}" if signed.identity is None else str(signed.identity)
         if expected is None:
-            named = f"key {signed.hint}" if signed.identity is None else str(signed.identity)
+            if accepted is not None and signed.hint not in accepted.hints:
+                raise self.stop("POLICY_SIGNER", BUNDLE_PATH, "a signer that the policy accepts", named)
             self.findings.append(Finding("SIGNER_NOT_EXPECTED", BUNDLE_PATH, "a signer named by you", named))
             return
         self.signature = check_signature(signed, expected)
         self.findings += self.signature.findings
         if not self.signature.holds:
             raise _Stop
+        if accepted is not None and not accepted.accepts(expected):
+            raise self.stop("POLICY_SIGNER", BUNDLE_PATH, "a signer that the policy accepts", named)
 
     def v4_statement(self, signed: SignedPayload) -> Statement:
         """Return the statement. Module: statement."""
@@ -298,16 +310,40 @@ class _Procedure:
             self.findings += _ancestor_findings(material, report)
             self.judgement.materials[place] = material.model_copy(update={"attestation": report.attestation()})
 
+    def v12_policy(self) -> None:
+        """Hold everything that was found against the caller's policy. Module: policy."""
+        policy = self.request.policy
+        if policy is None or not self.everything_ran or self.manifest is None:
+            return
+        self.judgement.materials = anchored(self.judgement.materials, policy.anchors)
+        verdict, level, _ = self.decide()
+        evidence = Evidence(
+            verdict=verdict,
+            level=level,
+            findings=self.findings,
+            materials=self.judgement.materials,
+            steps=self.judgement.steps,
+            files=self.manifest.files,
+            coverage=self.judgement.coverage,
+            time=self.signature.time,
+            now=self.request.now or datetime.now(UTC),
+        )
+        self.findings = [*self.findings, *evaluate(policy, evidence)]
+
+    def decide(self) -> tuple[Verdict, Literal[1, 2, 3] | None, str]:
+        """Return verdict, level and weakest link by the findings so far. Module: report."""
+        return decide(
+            self.findings,
+            self.judgement.steps,
+            self.judgement.materials,
+            expected_signer=self.signature.holds,
+            everything_ran=self.everything_ran and self.judgement.every_tensor_hashed,
+        )
+
     def v12_verdict(self) -> Report:
         """Return the report. Module: report."""
         judged = self.judgement
-        verdict, level, link = decide(
-            self.findings,
-            judged.steps,
-            judged.materials,
-            expected_signer=self.signature.holds,
-            everything_ran=self.everything_ran and judged.every_tensor_hashed,
-        )
+        verdict, level, link = self.decide()
         return Report(
             reference=self.source.label,
             commit=self.source.commit,
@@ -324,6 +360,7 @@ class _Procedure:
             steps=judged.steps,
             findings=[report_finding(finding) for finding in self.findings],
             coverage=judged.coverage,
+            policy=self.describe_policy(),
             not_checked=list(self.not_checked()),
             run=ReportRun(
                 device=judged.device,
@@ -343,6 +380,10 @@ class _Procedure:
             for material in self.judgement.materials
         ]
         return f"; parents: {', '.join(said[:_MOST_NAMED])}{', …' if len(said) > _MOST_NAMED else ''}"
+
+    def describe_policy(self) -> ReportPolicy | None:
+        policy = self.request.policy
+        return None if policy is None else ReportPolicy(digest=policy.digest, evaluated=self.everything_ran)
 
     def describe_roots(self) -> ReportRoots | None:
         if self.statement is None or self.manifest is None:
@@ -382,8 +423,15 @@ class _Procedure:
                 yield ReportNotChecked(what=what, why="the signer's word, which no weight shows")
             elif isinstance(step, RunStep):
                 yield ReportNotChecked(what=f"the command of step {step.id}", why="the signer's word, it was not run")
+        anchors = self.request.policy.anchors if self.request.policy else {}
         for material in self.statement.materials:
-            yield ReportNotChecked(what=f"origin of material {material.name}", why="only its root is known")
+            if material.digest.checkpoint_root not in anchors:
+                yield ReportNotChecked(what=f"origin of material {material.name}", why="only its root is known")
+        if self.request.policy is not None and self.request.policy.rules.licenses is not None:
+            for judged in self.judgement.materials:
+                if judged.attestation is None:
+                    what = f"licences of what material {judged.id} was made from"
+                    yield ReportNotChecked(what=what, why="no attestation of it was followed")
         yield ReportNotChecked(
             what="file digests of safetensors and GGUF files",
             why="their header digests and tensor roots fix the same bytes",
@@ -406,10 +454,17 @@ def _of_parent(request: Request, name: str, source: Source) -> Request:
         candidates=request.candidates,
         recursive=True,
         parent_signers=_below(request.parent_signers, before),
-        known_signers=[*request.known_signers, *([request.expected_signer] if request.expected_signer else [])],
+        known_signers=_known_signers(request),
         device=request.device,
         threads=request.threads,
     )
+
+
+def _known_signers(request: Request) -> list[ExpectedSigner]:
+    """Return whom the caller, and the caller's policy, expect of bundles that name them."""
+    policy = request.policy.signers if request.policy else None
+    named = [request.expected_signer] if request.expected_signer else []
+    return [*request.known_signers, *named, *(policy.signers if policy else ())]
 
 
 _T = TypeVar("_T")

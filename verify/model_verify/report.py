@@ -89,7 +89,11 @@ class ReportMaterial(Wire):
     root: WireCheckpointRoot
     status: Literal["matched", "mismatched", "malformed", "missing", "unchecked"]
     actual_root: WireCheckpointRoot | None = None
-    origin: Literal["unknown"] = "unknown"
+    origin: Literal["unknown", "anchored"] = "unknown"
+    anchor: str | None = None
+    """The name that the caller's policy has for its root, where the origin is anchored."""
+    license: str | None = None
+    """By the signer's word."""
     attestation: ReportAttestation | None = None
 
 
@@ -166,6 +170,13 @@ class ReportNotChecked(Wire):
     why: str
 
 
+class ReportPolicy(Wire):
+    """The policy that the caller gave, by the digest of its file. `evaluated` where the procedure ran to its end."""
+
+    digest: WireFileDigest
+    evaluated: bool
+
+
 class ReportRun(Wire):
     """What may differ between machines; so may the estimates in `trials`, and nothing else."""
 
@@ -196,6 +207,7 @@ class Report(Wire):
     files: ReportFiles | None
     findings: list[ReportFinding]
     coverage: ReportCoverage | None
+    policy: ReportPolicy | None
     not_checked: list[ReportNotChecked]
     run: ReportRun
 
@@ -366,5 +378,14 @@ _SENTENCES = {
     "TRAINING_CHANGED_OTHER": "the declared training changed what it was not to change",
     "INPUT_NOT_AVAILABLE": "a step needs weights that nobody published",
     "STEP_TOO_LARGE": "a step needs more tensors at once than this machine can hold",
+    "POLICY_SIGNER": "whoever signed is not a signer that the policy accepts",
+    "POLICY_LEVEL": "the level is below what the policy asks for",
+    "POLICY_STEP": "the policy does not accept a step",
+    "POLICY_MATERIAL": "the policy does not accept a parent",
+    "POLICY_LICENSE": "the policy does not accept the licence of a parent",
+    "POLICY_FILE": "the policy forbids a file",
+    "POLICY_FINDING": "the policy refuses what was found",
+    "POLICY_COVERAGE": "less was reproduced than the policy asks for",
+    "POLICY_TIME": "the policy asks when it was signed",
     "NO_MERGE_BACKEND": "the software that replays merges is missing or unfit",
 }

@@ -15,6 +15,7 @@ from model_verify.report import (
     Report,
     ReportFinding,
     ReportMaterial,
+    ReportPolicy,
     ReportSigner,
     ReportStep,
     ReportTime,
@@ -31,7 +32,7 @@ _MOST_NAME_CHARACTERS = 24
 _AREA_OF_CLAUSE = {
     "V1": "signature", "V2": "signature", "V3": "signature",
     "V4": "statement", "V5": "manifest", "V6": "manifest", "V7": "files", "V8": "weights",
-    "V9": "pipeline", "V10": "pipeline", "V11": "pipeline",
+    "V9": "pipeline", "V10": "pipeline", "V11": "pipeline", "V12": "policy",
 }  # fmt: skip
 _AREA_OF_CODE = {"CARD_NOT_CHECKED": "card", "UNVERIFIED_WEIGHTS": "weights", "PICKLE_WEIGHTS": "weights"}
 
@@ -111,6 +112,7 @@ def areas(report: Report) -> list[Area]:
         _pipeline(report),
         *(_step(step) for step in report.steps),
         _card(report),
+        *([_policy(report.policy)] if report.policy else []),
     ]
     by_name = {area.name: area for area in listed}
     last_of_code: dict[str, Area] = {}
@@ -198,8 +200,10 @@ def _weights(report: Report) -> Area:
 
 def _material(material: ReportMaterial) -> Area:
     status, text = _material_outcome(material)
-    uri = f", {material.uri} by the signer's word" if material.uri else ""
-    return Area(f"material {material.id}", status, text + uri)
+    anchor = f", your `{material.anchor}`" if material.anchor else ""
+    said = ", ".join(word for word in (material.uri, material.license) if word)
+    word = f", {said} by the signer's word" if said else ""
+    return Area(f"material {material.id}", status, f"{text}{anchor}{word}")
 
 
 def _material_outcome(material: ReportMaterial) -> tuple[Status, str]:
@@ -272,6 +276,12 @@ def _card(report: Report) -> Area:
         return Area("card", "skip", _NOT_REACHED)
     has_card = any(finding.code == "CARD_NOT_CHECKED" for finding in report.findings)
     return Area("card", "skip", "declared, and not checked by this version" if has_card else "none declared")
+
+
+def _policy(policy: ReportPolicy) -> Area:
+    if not policy.evaluated:
+        return Area("policy", "skip", _NOT_REACHED)
+    return Area("policy", "ok", policy.digest.text)
 
 
 def _finding_lines(finding: ReportFinding) -> Iterator[str]:

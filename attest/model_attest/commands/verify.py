@@ -17,6 +17,7 @@ from model_attest.commands.arguments import (
     folder_at,
     named_folders,
     named_paths,
+    place,
     read_expected_signer,
     read_public_key,
     weight_bytes,
@@ -25,6 +26,7 @@ from model_attest.console import Answer
 from model_verify.errors import CallerError
 
 INCOMPLETE = 3
+_MOST_NOTES = 3
 
 
 def verify(
@@ -40,6 +42,10 @@ def verify(
         str | None, typer.Option("--issuer", metavar="URL", help="Who vouches for that identity.")
     ] = None,
     trust_config: TrustConfigOption = None,
+    policy: Annotated[
+        str | None,
+        typer.Option("--policy", metavar="FILE", help="Whom and what you trust, TOML; its signers stand for `--key`."),
+    ] = None,
     parent: Annotated[
         list[str] | None, typer.Option("--parent", metavar="ID=DIR", help="Where the parent ID lies; repeatable.")
     ] = None,
@@ -85,13 +91,16 @@ def verify(
     example
       attest verify ./merged --key lab.pub --parent a=./a --parent b=./b
       attest verify ./merged --identity release@lab.example --issuer https://accounts.google.com
+      attest verify ./merged --policy procurement.toml --parent a=./a --parent b=./b
     """
     from model_attest.commands.report_text import report_lines
+    from model_verify.policy import load_policy
     from model_verify.procedure import Request
     from model_verify.procedure import verify as run_procedure
 
     source = folder_at(folder)
     expected_signer = read_expected_signer(key, identity, issuer, trust_config)
+    rules = None if policy is None else load_policy(place(policy))
     parents = named_folders(parent or [])
     parent_signers = {name: read_public_key(path) for name, path in named_paths("--parent-key", parent_key or [])}
     if parent_signers and not recursive:
@@ -99,13 +108,16 @@ def verify(
             "`--parent-key` without `--recursive`", hint="`--recursive` follows the parents' attestations"
         )
     candidates = [folder_at(text) for text in candidate or []]
-    notes = [*_trust_notes("key", key, source.root), *_trust_notes("trust configuration", trust_config, source.root)]
+    trusted = [("key", key), ("trust configuration", trust_config)]
+    trusted += [("policy", str(path)) for path in (rules.files if rules else ())]
+    notes = [note for what, path in trusted for note in _trust_notes(what, path, source.root)][:_MOST_NOTES]
     folders = [source, *parents.values(), *candidates]
     with console.progress("reading", lambda: weight_bytes(folders)) as advance:
         report = run_procedure(
             Request(
                 source=source,
                 expected_signer=expected_signer,
+                policy=rules,
                 parents=parents,
                 candidates=candidates,
                 recursive=recursive,

@@ -37,6 +37,8 @@ class Material(Open):
     name: Identifier
     digest: MaterialDigest
     uri: Maybe[Annotated[str, StringConstraints(min_length=1, max_length=2048)]] = None
+    license: Maybe[Annotated[str, StringConstraints(min_length=1, max_length=1024)]] = None
+    """An expression of SPDX, by the signer's word."""
 
 
 class ModelIdentity(Open):

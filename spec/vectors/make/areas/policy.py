@@ -1,0 +1,302 @@
+"""Area `policy`: folders under a caller's policy, and policies that are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import toy
+from envelope import Object, Signing, material
+from folder import (
+    PARENTS,
+    A,
+    B,
+    Given,
+    Outcome,
+    claim,
+    given,
+    incomplete,
+    merge_step,
+    plain,
+    rejected,
+    train_step,
+    verified,
+)
+from keys import RELEASE, RELEASE_P384, STRANGER
+from vector import JsonObject, Vector
+
+P = "policy "
+SCHEMA = 'schema = "https://model-attest.github.io/policy/v1"\n'
+NOW = "2026-07-01T12:00:00Z"
+ROOT_A, ROOT_B = ("sha256:" + toy.root(one).hex() for one in (A, B))
+URI_A, URI_B = "pkg:huggingface/big/a@" + "1" * 40, "pkg:huggingface/town/b@" + "2" * 40
+
+
+def described(one: Given) -> JsonObject:
+    """Return the `input` of a vector."""
+    return {**one.described(), "policy": {"file": "policy.toml", "now": NOW}}
+
+
+def held(name: str, clause: str, words: str, one: Given, text: str, outcome: Outcome) -> Vector:
+    """Return a vector of a folder under a policy; the keys that policies name lie beside it."""
+    files = {**one.files(), "policy.toml": (SCHEMA + text).encode(), "lab.pub": RELEASE.pem()}
+    files["other.pub"] = STRANGER.pem()
+    return Vector("policy", name, P + clause, words, described(one), outcome.described(), files)
+
+
+def refused(name: str, clause: str, words: str, text: str, key: str, *, bare: bool = False) -> Vector:
+    """Return a vector of a policy that is refused, with the key that the error names."""
+    one = given(plain())
+    files = {**one.files(), "policy.toml": (("" if bare else SCHEMA) + text).encode(), "lab.pub": RELEASE.pem()}
+    expected = {"accepted": False, "key": key}
+    return Vector("policy", f"refused-{name}", P + clause, words, described(one), expected, files)
+
+
+def licensed(a: str | None = None, b: str | None = None) -> Given:
+    """Return a merge whose parents have package URLs and licences."""
+    made = [described_material("a", A, URI_A, a), described_material("b", B, URI_B, b)]
+    return given(claim(materials=made))
+
+
+def described_material(name: str, model: toy.Model, uri: str, text: str | None) -> Object:
+    """Return a material with a package URL, and a licence where there is one."""
+    words = {} if text is None else {"license": text}
+    return {**material(name, toy.root(model)), "uri": uri, **words}
+
+
+def signers() -> Iterator[Vector]:
+    """Yield policy §2."""
+    good = given(claim(), key=None)
+    lab, other = '[signers]\nkeys = ["lab.pub"]\n', '[signers]\nkeys = ["other.pub"]\n'
+    hint = RELEASE.hint()
+    hints = f'[signers]\nhints = ["{hint}"]\n'
+    both = '[signers]\nkeys = ["other.pub", "lab.pub"]\n'
+    yield held("signer", "§2.1", "The policy accepts the key.", good, lab, verified(3))
+    yield held("signer-second", "§2.1", "One of two keys.", good, both, verified(3))
+    yield held("signer-other", "§2.1", "Another key is accepted.", good, other, rejected("POLICY_SIGNER"))
+    words = "Signed by another key under the hint of the accepted one."
+    lying = given(claim(signing=Signing(STRANGER, hint=hint)), key=None)
+    yield held("signer-hint-lies", "§2.1", words, lying, lab, rejected("SIGNATURE_INVALID"))
+    words = "Another signer, and a folder that breaks other rules: nothing below is evaluated."
+    broken = good.altered("config.json")
+    yield held(
+        "signer-other-and-broken", "§2.1", words, broken, "minimum-level = 3\n" + other, rejected("POLICY_SIGNER")
+    )
+    words = "The key is accepted by its hint, and not at hand."
+    yield held("signer-hint", "§2.1", words, good, hints, incomplete("SIGNER_NOT_EXPECTED"))
+    named = replace(good, key=RELEASE)
+    yield held("signer-hint-and-key", "§2.2", "The key is accepted by its hint, and named.", named, hints, verified(3))
+    yield held("signer-both", "§2.2", "The key is named, and accepted.", named, both, verified(3))
+    words = "The key is named and has signed, and the policy does not accept it."
+    yield held("signer-named-only", "§2.2", words, named, other, rejected("POLICY_SIGNER"))
+    words = "The policy accepts the key that signed; the caller named another."
+    narrowed = replace(good, key=RELEASE_P384)
+    yield held("signer-narrowed", "§2.2", words, narrowed, lab, rejected("SIGNATURE_INVALID"))
+    identity = '[[signers.identities]]\nname = "release@lab.example"\nissuer = "https://issuer.example"\n'
+    yield held(
+        "signer-identity", "§2.1", "An identity is accepted, a key signed.", good, identity, rejected("POLICY_SIGNER")
+    )
+    words = "No signers in the policy, and none named."
+    yield held("signer-none", "§2", words, good, "minimum-level = 1\n", incomplete("SIGNER_NOT_EXPECTED"))
+    words = "A parent whose attestation is by a signer of the policy."
+    yield held("signer-of-parent", "§2.3", words, replace(family(), key=None), lab, verified(3))
+
+
+def parents() -> Iterator[Vector]:
+    """Yield policy §3."""
+    made = licensed()
+    bad = rejected("POLICY_MATERIAL")
+    both = f'[anchors]\n"a of big" = "{ROOT_A}"\n"b" = "{ROOT_B}"\n'
+    one = f'[anchors]\n"b" = "{ROOT_B}"\n'
+    origin = '[parents]\norigin = "anchored"\n'
+    yield held("anchored", "§3", "Both parents are anchored.", made, both + origin, verified(3))
+    yield held("anchored-one", "§3", "One parent is anchored.", made, one + origin, bad)
+    yield held("anchors-alone", "§3", "One parent is anchored, and nothing asks for it.", made, one, verified(3))
+    for name, words, key, entries, outcome in (
+        ("allowed-root", "Both roots.", "allowed", [ROOT_A, ROOT_B], verified(3)),
+        ("allowed-root-one", "The root of one.", "allowed", [ROOT_A], bad),
+        (
+            "allowed-uri",
+            "Patterns for both.",
+            "allowed",
+            ["pkg:huggingface/big/*", "pkg:huggingface/TOWN/b@*"],
+            verified(3),
+        ),
+        ("allowed-uri-one", "A pattern for one.", "allowed", ["pkg:huggingface/big/*"], bad),
+        ("allowed-uri-slash", "`*` stands for no slash.", "allowed", ["pkg:huggingface/*"], bad),
+        ("denied-root", "The root of one.", "denied", [ROOT_B], bad),
+        ("denied-uri", "A pattern for one.", "denied", ["pkg:huggingface/*/b@*"], bad),
+        ("denied-other", "Others.", "denied", ["pkg:huggingface/*/c@*", "sha256:" + "0" * 64], verified(3)),
+    ):
+        text = f"[parents]\n{key} = {written(entries)}\n"
+        yield held(name, "§3", words, made, text, outcome)
+    words = "A parent without a package URL fits no pattern."
+    yield held("allowed-uri-none", "§3", words, given(claim()), '[parents]\nallowed = ["pkg:*/*/*"]\n', bad)
+    root = "sha256:" + toy.root(toy.model("start")).hex()
+    denied = f'[parents]\ndenied = ["{root}"]\n'
+    words = "A parent's parent is denied, and the lineage is followed."
+    yield held("denied-above", "§3", words, family(), denied, bad)
+    words = "A parent's parent is denied, and nobody follows the lineage."
+    unfollowed = replace(family(), recursive=False, parents={k: v for k, v in family().parents.items() if "/" not in k})
+    yield held("denied-above-unseen", "§3", words, unfollowed, denied, verified(3))
+
+
+def written(entries: list[str]) -> str:
+    """Return a list of texts in TOML."""
+    return "[" + ", ".join(f'"{entry}"' for entry in entries) + "]"
+
+
+def family(license_above: str | None = None) -> Given:
+    """Return a merge of a parent with an attestation of its own, and of one without, to be followed."""
+    start = toy.model("start")
+    tuned = toy.trained(start)
+    words = {} if license_above is None else {"license": license_above}
+    above = {**material("start", toy.root(start)), **words}
+    of_a = claim(tuned, materials=[above], steps=[train_step(tuned, start="start")]).signed()
+    merged = toy.town("0.6", "0.4").run({"a": tuned, "b": B})
+    first = {**material("a", toy.root(tuned)), **({"license": "MIT"} if words else {})}
+    second = {**material("b", toy.root(B)), **({"license": "MIT"} if words else {})}
+    child = claim(merged, materials=[first, second], steps=[merge_step(merged)]).signed()
+    folders = {"a": of_a, "b": {"model.safetensors": toy.file(B)}, "a/start": {"model.safetensors": toy.file(start)}}
+    return Given(folder=child, parents=folders, recursive=True)
+
+
+def licences() -> Iterator[Vector]:
+    """Yield policy §4."""
+    bad = rejected("POLICY_LICENSE")
+    allowed = '[licenses]\nallowed = ["Apache-2.0", "MIT"]\n'
+    denied = '[licenses]\ndenied = ["CC-BY-NC-4.0"]\n'
+    for name, words, a, text, outcome in (
+        ("allowed", "Allowed.", "Apache-2.0", allowed, verified(3)),
+        ("case", "As the Hub writes it.", "apache-2.0", allowed, verified(3)),
+        ("not-allowed", "Not among the allowed.", "CC-BY-NC-4.0", allowed, bad),
+        ("none", "None is stated.", None, allowed, bad),
+        ("none-denied", "None is stated, under a list of denied ones.", None, denied, bad),
+        ("choice", "A choice, one of which is allowed.", "GPL-3.0-only OR MIT", allowed, verified(3)),
+        ("both", "Two at once, one of which is not allowed.", "GPL-3.0-only AND MIT", allowed, bad),
+        ("precedence", "AND before OR.", "MIT OR Apache-2.0 AND GPL-3.0-only", allowed, verified(3)),
+        ("parentheses", "OR within parentheses.", "(MIT OR Apache-2.0) AND GPL-3.0-only", allowed, bad),
+        ("lower-case", "Operators in lower case.", "gpl-3.0-only or mit", allowed, verified(3)),
+        ("exception", "An exception that is not listed.", "MIT WITH Classpath-exception-2.0", allowed, bad),
+        ("denied", "Denied.", "CC-BY-NC-4.0", denied, bad),
+        ("denied-exception", "Denied, with an exception.", "CC-BY-NC-4.0 WITH Classpath-exception-2.0", denied, bad),
+        ("denied-later", "Denied, with a plus.", "CC-BY-NC-4.0+", denied, bad),
+        ("denied-choice", "A choice without the denied one.", "CC-BY-NC-4.0 OR MIT", denied, verified(3)),
+        ("denied-other", "Not denied.", "LicenseRef-town", denied, verified(3)),
+        ("malformed", "No expression.", "Apache 2.0", allowed, bad),
+        ("malformed-open", "A parenthesis that stays open.", "(MIT", allowed, bad),
+        ("malformed-deep", "Seventeen parentheses.", "(" * 17 + "MIT" + ")" * 17, allowed, bad),
+        ("deep", "Sixteen parentheses.", "(" * 16 + "MIT" + ")" * 16, allowed, verified(3)),
+        ("malformed-wide", "More than 256 choices.", " AND ".join(f"(L{i} OR M{i})" for i in range(9)), denied, bad),
+    ):
+        yield held(f"license-{name}", "§4", words, licensed(a, "MIT"), text, outcome)
+    yield held("license-above", "§4", "Above a parent, allowed.", family("MIT"), allowed, verified(3))
+    yield held("license-above-other", "§4", "Above a parent, not allowed.", family("GPL-3.0-only"), allowed, bad)
+
+
+def outcomes() -> Iterator[Vector]:
+    """Yield policy §5: levels, steps, files, findings, coverage and time."""
+    good = given(claim())
+    trained = toy.trained(A)
+    train = given(claim(trained, materials=[material("a", toy.root(A))], steps=[train_step(trained)]))
+    train = replace(train, parents={"a": PARENTS["a"]})
+    lacking = replace(good, parents={"a": PARENTS["a"]})
+    idle = toy.town("1", "0")
+    idled = idle.run({"a": A, "b": B})
+    none = given(claim(idled, steps=[merge_step(idled, idle)]))
+    changed = good.altered(files={"README.md": b"other\n"})
+    code = given(plain(files={**toy.folder(A), "modeling_town.py": b"pass\n"}))
+    script = given(plain(files={**toy.folder(A), "config.json": b'{"auto_map":{"AutoModel":"x/y--m.M"}}'}))
+    pickle = given(plain(files={**toy.folder(A), "pytorch_model.bin": b"x"}))
+    for name, words, one, text, outcome in (
+        ("level", "As asked.", good, "minimum-level = 3", verified(3)),
+        ("level-below", "Below.", train, "minimum-level = 3", rejected("POLICY_LEVEL")),
+        ("level-incomplete", "Not every parent is at hand.", lacking, "minimum-level = 3",
+         incomplete("MATERIAL_MISSING")),
+        ("level-no-steps", "No steps.", given(plain()), "minimum-level = 2", rejected("POLICY_LEVEL")),
+        ("step-type", "A type that is listed.", good, '[steps]\ntypes = ["merge"]', verified(3)),
+        ("step-type-other", "A type that is not.", train, '[steps]\ntypes = ["merge"]', rejected("POLICY_STEP")),
+        ("profile", "A profile that is listed.", good, '[steps]\nmerge-profiles = ["linear/f64-v1"]', verified(3)),
+        ("profile-other", "A profile that is not.", good, '[steps]\nmerge-profiles = ["mergekit-0.1.4"]',
+         rejected("POLICY_STEP")),
+        ("step-verdict", "A verdict that is listed.", good, '[steps.verdicts]\nmerge = ["reproduced"]', verified(3)),
+        ("step-verdict-train", "The signer's word, accepted.", train, '[steps.verdicts]\ntrain = ["attested"]',
+         verified(2)),
+        ("step-verdict-other", "The signer's word, not accepted.", train, '[steps.verdicts]\ntrain = ["reproduced"]',
+         rejected("POLICY_STEP")),
+        ("step-verdict-unchecked", "Unchecked.", lacking, '[steps.verdicts]\nmerge = ["reproduced"]',
+         incomplete("MATERIAL_MISSING")),
+        ("files", "None that is forbidden.", good, '[files]\nforbidden = ["pickle", "remote-code"]', verified(3)),
+        ("file-code", "A file of class code.", code, '[files]\nforbidden = ["remote-code"]', rejected("POLICY_FILE")),
+        ("file-code-unasked", "A file of class code.", code, '[files]\nforbidden = ["pickle"]', verified(1)),
+        ("file-code-elsewhere", "Code from elsewhere.", script, '[files]\nforbidden = ["remote-code"]',
+         rejected("CODE_ELSEWHERE", "POLICY_FILE")),
+        ("file-pickle", "A pickle.", pickle, '[files]\nforbidden = ["pickle"]',
+         rejected("PICKLE_WEIGHTS", "POLICY_FILE", "UNVERIFIED_WEIGHTS")),
+        ("finding", "A README that was changed.", changed, '[findings]\nrefused = ["DOCUMENTATION_CHANGED"]',
+         rejected("DOCUMENTATION_CHANGED", "POLICY_FINDING")),
+        ("finding-unasked", "A README that was changed.", changed, '[findings]\nrefused = ["PARENT_NO_EFFECT"]',
+         verified(3, "DOCUMENTATION_CHANGED")),
+        ("finding-idle-parent", "A parent without effect.", none, '[findings]\nrefused = ["PARENT_NO_EFFECT"]',
+         rejected("PARENT_NO_EFFECT", "POLICY_FINDING")),
+        ("coverage", "All bytes.", good, "[coverage]\nminimum-percent = 100", verified(3)),
+        ("coverage-none", "None.", train, "[coverage]\nminimum-percent = 1", rejected("POLICY_COVERAGE")),
+        ("time-timestamp", "No timestamp.", good, '[time]\nrequired = ["timestamp"]', rejected("POLICY_TIME")),
+        ("time-log", "No log.", good, '[time]\nrequired = ["log"]', rejected("POLICY_TIME")),
+        ("time-age", "No time.", good, "[time]\nmaximum-age-days = 365", rejected("POLICY_TIME")),
+        ("time-unasked", "No time, and nothing asks.", good, "minimum-level = 1", verified(3)),
+        ("nothing", "No rules.", good, "", verified(3)),
+    ):  # fmt: skip
+        yield held(name, "§5", words, one, f"{text}\n", outcome)
+    words = "Everything but a weight is as a lenient policy wants it."
+    weights = good.folder["model.safetensors"]
+    flipped = good.altered(files={"model.safetensors": weights[:-1] + bytes([weights[-1] ^ 1])})
+    lenient = 'minimum-level = 1\n[steps.verdicts]\nmerge = ["reproduced", "reproduced-within", "attested"]\n'
+    yield held("never-looser", "§1", words, flipped, lenient, rejected("TENSOR_MISMATCH"))
+
+
+def malformed() -> Iterator[Vector]:
+    """Yield policy §1.2."""
+    cases: Mapping[str, tuple[str, str, str]] = {
+        "key-unknown": ("A key that does not exist.", "minimum-levle = 3\n", "minimum-levle"),
+        "key-nested": ("A key of a table that does not exist.", '[signers]\nkyes = ["lab.pub"]\n', "signers.kyes"),
+        "table-unknown": ("A table that does not exist.", "[licences]\n", "licences"),
+        "key-underscore": ("An underscore in place of a hyphen.", "minimum_level = 3\n", "minimum_level"),
+        "level-text": ("A level that is text.", 'minimum-level = "3"\n', "minimum-level"),
+        "level-none": ("A level that does not exist.", "minimum-level = 4\n", "minimum-level"),
+        "level-boolean": ("A level that is true.", "minimum-level = true\n", "minimum-level"),
+        "list-empty": ("An empty list.", "[parents]\nallowed = []\n", "parents.allowed"),
+        "list-text": ("A text in place of a list.", '[parents]\nallowed = "pkg:a/b"\n', "parents.allowed"),
+        "list-twice": ("An entry twice.", '[findings]\nrefused = ["NO_STEPS", "NO_STEPS"]\n', "findings.refused"),
+        "entry": ("A parent that is neither root nor package URL.", '[parents]\ndenied = ["b"]\n', "parents.denied.0"),
+        "root": ("A root that is none.", '[anchors]\nx = "sha256:00"\n', "anchors.x"),
+        "root-twice": ("A root under two names.", f'[anchors]\nx = "{ROOT_A}"\ny = "{ROOT_A}"\n', "anchors"),
+        "code": ("A reason code that does not exist.", '[findings]\nrefused = ["PICKLES"]\n', "findings.refused"),
+        "step-type": ("A type that does not exist.", '[steps]\ntypes = ["marge"]\n', "steps.types.0"),
+        "verdict": ("A verdict that nobody can accept.", '[steps.verdicts]\nmerge = ["unchecked"]\n',
+                    "steps.verdicts.merge.0"),
+        "verdict-type": ("A verdict of a type that does not exist.", '[steps.verdicts]\nmarge = ["attested"]\n',
+                         "steps.verdicts.marge"),
+        "file-kind": ("A kind of files that does not exist.", '[files]\nforbidden = ["pickles"]\n',
+                      "files.forbidden.0"),
+        "percent": ("More than everything.", "[coverage]\nminimum-percent = 101\n", "coverage.minimum-percent"),
+        "licence": ("Two licences in one entry.", '[licenses]\nallowed = ["MIT OR ISC"]\n', "licenses.allowed.0"),
+        "signers-nobody": ("Signers, and nobody among them.", "[signers]\n", "signers"),
+        "key-missing": ("A key file that is not there.", '[signers]\nkeys = ["lost.pub"]\n', "signers.keys.0"),
+        "key-none": ("A key file that is none.", '[signers]\nkeys = ["policy.toml"]\n', "signers.keys.0"),
+        "identity-half": ("An identity without issuer.", '[[signers.identities]]\nname = "x"\n',
+                          "signers.identities.0.issuer"),
+    }  # fmt: skip
+    for name, (words, text, key) in cases.items():
+        yield refused(name, "§1.2", words, text, key)
+    yield refused("member-twice", "§1.1", "A key twice.", "minimum-level = 1\nminimum-level = 1\n", "TOML")
+    yield refused("not-toml", "§1.1", "Not TOML.", "{}", "TOML", bare=True)
+    yield refused("schema-none", "§1.1", "No schema.", "minimum-level = 1\n", "schema", bare=True)
+    other = 'schema = "https://model-attest.github.io/policy/v2"\n'
+    yield refused("schema-other", "§1.1", "Another schema.", other, "schema", bare=True)
+
+
+def vectors() -> Iterator[Vector]:
+    """Yield the vectors of this area."""
+    for part in (signers, parents, licences, outcomes, malformed):
+        yield from part()

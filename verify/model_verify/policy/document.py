@@ -1,0 +1,193 @@
+"""From the bytes of a policy file to a policy. Spec: policy §1, §2.
+
+Whatever is wrong with a policy is the caller's error: there is no verdict under a policy that was not understood.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from model_verify.digest import CheckpointRoot, FileDigest
+from model_verify.envelope import ExpectedIdentity, ExpectedSigner, Identity, PublicKey
+from model_verify.errors import CallerError, KeyUnreadable
+from model_verify.findings import REASONS
+from model_verify.models.policy import LicenseRules, PolicyDocument, SignerRules
+from model_verify.policy.licenses import MalformedLicense, read_license
+
+MAX_POLICY_BYTES = 256 << 10
+MAX_NAMED_FILE_BYTES = 4 << 20
+"""Of a key or a trust configuration that a policy names."""
+ReadFile = Callable[[str], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedSigners:
+    """Who may have signed. A hint accepts a key that the caller names beside the policy; it cannot stand for one."""
+
+    signers: tuple[ExpectedSigner, ...]
+    hints: frozenset[str]
+
+    def accepts(self, signer: ExpectedSigner) -> bool:
+        """Return whether somebody who is known to have signed may have."""
+        if isinstance(signer, PublicKey):
+            return signer.hint in self.hints
+        return signer in self.signers
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy that was understood; `digest` is that of its file."""
+
+    digest: FileDigest
+    rules: PolicyDocument
+    signers: AcceptedSigners | None = None
+    anchors: Mapping[CheckpointRoot, str] = field(default_factory=dict)
+    """The caller's own names of checkpoint roots."""
+    files: tuple[Path, ...] = ()
+    """What it was read from: the policy file, and those that it names."""
+
+
+def load_policy(path: Path) -> Policy:
+    """Return the policy in a file; the files that it names lie relative to it. Raises `CallerError`."""
+    named: list[Path] = [path]
+
+    def read_named(name: str) -> bytes:
+        named.append(path.parent / name)
+        return _read_small(named[-1], MAX_NAMED_FILE_BYTES)
+
+    policy = read_policy(_read_small(path, MAX_POLICY_BYTES), name=str(path), read_file=read_named)
+    return Policy(policy.digest, policy.rules, policy.signers, policy.anchors, tuple(named))
+
+
+def read_policy(data: bytes, *, name: str, read_file: ReadFile) -> Policy:
+    """Return the policy that a file's bytes are.
+
+    `name` is the file's, for what is said of it; `read_file` gives the bytes of a file that the policy names, and
+    raises `CallerError`.
+
+    Raises `CallerError` that names the file and the key: for what is no TOML, a key that is not known, a value of
+    another type, a reason code that is not known, a file that is no key.
+    """
+    members = _parse(data, name)
+    try:
+        rules = PolicyDocument.read(members)
+    except ValidationError as error:
+        raise _refused(error, name) from error
+    for code in rules.findings.refused if rules.findings else ():
+        if code not in REASONS:
+            raise CallerError(f"{name}: findings.refused: `{code}` is no reason code", hint=_close(code, REASONS))
+    _check_licenses(rules, name)
+    anchors = {root: anchor for anchor, root in (rules.anchors or {}).items()}
+    if len(anchors) != len(rules.anchors or {}):
+        raise CallerError(f"{name}: anchors: one root under two names", hint="a root has one name in a report")
+    signers = None if rules.signers is None else _accepted(rules.signers, name, read_file)
+    return Policy(FileDigest(hashlib.sha256(data).digest()), rules, signers, anchors)
+
+
+def _parse(data: bytes, name: str) -> dict[str, Any]:
+    if len(data) > MAX_POLICY_BYTES:
+        raise CallerError(f"{name}: larger than a policy can be, {MAX_POLICY_BYTES} bytes")
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:200]
+        raise CallerError(f"{name}: not a policy in TOML: {reason}") from error
+
+
+def _refused(error: ValidationError, name: str) -> CallerError:
+    """Return what to say of the first thing that is wrong; a key that is not known comes first, and by name."""
+    found = error.errors(include_url=False, include_input=False)
+    details = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+    place = [json.dumps(str(part))[1:-1][:100] for part in details["loc"] if part != "[key]"]
+    key = ".".join(place)[:300]
+    if details["type"] == "extra_forbidden":
+        return CallerError(
+            f"{name}: unknown key `{key}`", hint=_close(place[-1], _known_keys(PolicyDocument.model_json_schema()))
+        )
+    return CallerError(f"{name}: {key or 'the policy'}: {_reason(details)}")
+
+
+def _reason(details: ErrorDetails) -> str:
+    return " ".join(details["msg"].split())[:200]
+
+
+def _known_keys(schema: Mapping[str, Any]) -> set[str]:
+    """Return the names of all keys of all tables."""
+    tables = [schema, *schema.get("$defs", {}).values()]
+    return {key for table in tables for key in table.get("properties", {})}
+
+
+def _close(word: str, known: Mapping[str, object] | set[str]) -> str | None:
+    near = difflib.get_close_matches(word[:64], known, n=1)
+    return f"did you mean `{near[0]}`?" if near else None
+
+
+def _check_licenses(rules: PolicyDocument, name: str) -> None:
+    licenses = rules.licenses or LicenseRules()
+    for key, terms in (("allowed", licenses.allowed), ("denied", licenses.denied)):
+        for place, term in enumerate(terms or ()):
+            try:
+                read_license(term)
+            except MalformedLicense as error:
+                raise CallerError(f"{name}: licenses.{key}.{place}: `{term}` is not one licence: {error}") from error
+
+
+def _accepted(rules: SignerRules, name: str, read_file: ReadFile) -> AcceptedSigners:
+    if not (rules.keys or rules.hints or rules.identities):
+        raise CallerError(
+            f"{name}: signers: accepts nobody", hint="name `keys`, `hints` or `identities`, or leave it out"
+        )
+    keys = list(_keys(rules, name, read_file))
+    identities = [
+        ExpectedIdentity(
+            Identity(one.name, one.issuer),
+            None
+            if one.trust_config is None
+            else _named(f"{name}: signers.identities.{place}.trust-config", one.trust_config, read_file),
+        )
+        for place, one in enumerate(rules.identities or ())
+    ]
+    return AcceptedSigners((*keys, *identities), frozenset({*(key.hint for key in keys), *(rules.hints or ())}))
+
+
+def _keys(rules: SignerRules, name: str, read_file: ReadFile) -> Iterator[PublicKey]:
+    for place, path in enumerate(rules.keys or ()):
+        where = f"{name}: signers.keys.{place}"
+        pem = _named(where, path, read_file)
+        try:
+            yield PublicKey.from_pem(pem)
+        except KeyUnreadable as error:
+            raise CallerError(f"{where}: {path}: {error.message}", hint=error.hint) from error
+
+
+def _named(where: str, path: str, read_file: ReadFile) -> bytes:
+    try:
+        return read_file(path)
+    except CallerError as error:
+        raise CallerError(f"{where}: {error.message}", hint=error.hint) from error
+
+
+def _read_small(path: Path, most_bytes: int) -> bytes:
+    """Return the bytes of a regular file: nobody waits for a pipe here."""
+    try:
+        if path.exists() and not path.is_file():
+            raise CallerError(f"{path}: not a regular file")
+        with path.open("rb") as file:
+            data = file.read(most_bytes + 1)
+    except OSError as error:
+        raise CallerError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise CallerError(f"{str(path)!r}: {error}") from error
+    if len(data) > most_bytes:
+        raise CallerError(f"{path}: larger than {most_bytes} bytes")
+    return data
