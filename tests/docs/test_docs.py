@@ -160,6 +160,13 @@ def test_the_readmes_session_prints_what_it_shows(tmp_path: Path) -> None:
     readme.check()
 
 
+def test_the_sessions_on_policies_print_what_they_show(tmp_path: Path) -> None:
+    document = ROOT / "docs/policy.md"
+    policies = Followed(document, tmp_path, list(follow(document, tmp_path)))
+    policies.check()
+    assert policies.verdicts[0] == "REJECTED"
+
+
 def test_the_quickstarts_sessions_print_what_they_show(quickstart: Followed) -> None:
     assert quickstart.verdicts == ["INCOMPLETE", *(f"VERIFIED level {level}" for level in (3, 2, 2, 1))]
     quickstart.check()
