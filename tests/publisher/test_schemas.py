@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
         "statement": json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"])),
         "step-record": json.loads((folder / "out" / ".attest" / "steps" / "001.json").read_bytes()),
         "report": report.model_dump(mode="json", by_alias=True),
+        "policy": tomllib.loads((schemas.FOLDER.parents[1] / "docs" / "policies" / "procurement.toml").read_text()),
     }
 
 
@@ -54,7 +56,7 @@ def problems(document: str, instance: Any) -> list[str]:
     return [error.message for error in Draft202012Validator(json.loads(path.read_bytes())).iter_errors(instance)]
 
 
-KINDS = ["manifest", "statement", "bundle", "step-record", "report"]
+KINDS = ["manifest", "statement", "bundle", "step-record", "report", "policy"]
 
 
 def test_the_schemas_are_those_of_the_wire_models() -> None:
@@ -130,6 +132,8 @@ def edited(document: Any, edit: Callable[[Any], object]) -> Any:
         ("bundle", lambda d: d["verificationMaterial"]["tlogEntries"].append({})),
         ("step-record", lambda d: d.update(extra=1)),
         ("step-record", lambda d: d["step"].update(type="magic")),
+        ("policy", lambda d: d.update({"minimum-levle": 3})),
+        ("policy", lambda d: d["files"].update(forbidden=["pickles"])),
         ("report", lambda d: d.update(verdict="FINE")),
         ("report", lambda d: d.update(level=4)),
         ("report", lambda d: d.pop("level")),

@@ -66,9 +66,6 @@ class Request:
 
     source: Source
     expected_signer: ExpectedSigner | None = None
-    policy: Policy | None = None
-    now: datetime | None = None
-    """When it is verified, for a policy's rules on time; the machine's clock where it is None."""
     parents: Mapping[str, Source] = field(default_factory=dict)
     candidates: Sequence[Source] = ()
     repository: str | None = None
@@ -82,6 +79,9 @@ class Request:
     device: str = "auto"
     threads: int | None = None
     progress: Callable[[int], None] | None = None
+    policy: Policy | None = None
+    now: datetime | None = None
+    """When it is verified, for a policy's rules on time; the machine's clock where it is None."""
 
 
 def verify(request: Request) -> Report:
