@@ -112,7 +112,7 @@ def areas(report: Report) -> list[Area]:
         _pipeline(report),
         *(_step(step) for step in report.steps),
         _card(report),
-        *([_policy(report.policy)] if report.policy else []),
+        _policy(report.policy),
     ]
     by_name = {area.name: area for area in listed}
     last_of_code: dict[str, Area] = {}
@@ -128,7 +128,9 @@ def areas(report: Report) -> list[Area]:
         elif area.status == "FAIL" and area.name in ("files", "weights"):
             area.text = f"not as signed: {area.text}"
     # Where steps have lines of their own, one for all of them has nothing to add but findings.
-    return [a for a in listed if a.name != "pipeline" or not report.steps or a.findings]
+    silent = {"pipeline"} if report.steps else set()
+    silent |= {"policy"} if report.policy is None else set()
+    return [area for area in listed if area.name not in silent or area.findings]
 
 
 def _area_name(finding: ReportFinding, by_name: dict[str, Area]) -> str:
@@ -278,8 +280,8 @@ def _card(report: Report) -> Area:
     return Area("card", "skip", "declared, and not checked by this version" if has_card else "none declared")
 
 
-def _policy(policy: ReportPolicy) -> Area:
-    if not policy.evaluated:
+def _policy(policy: ReportPolicy | None) -> Area:
+    if policy is None or not policy.evaluated:
         return Area("policy", "skip", _NOT_REACHED)
     return Area("policy", "ok", policy.digest.text)
 
