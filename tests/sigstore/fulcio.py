@@ -31,6 +31,7 @@ _CLAIM_EXTENSIONS: dict[str, tuple[int | None, int | None, str]] = {
     "repository": (5, 12, _GITHUB),
     "ref": (6, 14, ""),
     "job_workflow_ref": (None, 9, _GITHUB),
+    "workflow_ref": (None, 18, _GITHUB),
     "job_workflow_sha": (None, 10, ""),
     "runner_environment": (None, 11, ""),
     "repository_owner": (None, 16, _GITHUB),

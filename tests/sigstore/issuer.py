@@ -40,6 +40,7 @@ class Issuer:
             "repo:town/model:ref:refs/tags/v1.0",
             iss=GITHUB,
             job_workflow_ref=WORKFLOW,
+            workflow_ref=WORKFLOW,
             job_workflow_sha="1" * 40,
             sha="1" * 40,
             workflow="release",

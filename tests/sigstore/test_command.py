@@ -78,6 +78,60 @@ def test_a_token_from_a_file_signs_and_whoever_expects_its_identity_verifies(
     assert "  ok    time       signed before 2" in verified.out
 
 
+JOB = ["--issuer", GITHUB, "--source-repository", "https://github.com/town/model"]
+
+
+def test_whoever_expects_a_job_of_a_repository_need_not_know_its_tag(
+    attest: Attest, model: Path, config: Path, token: Path
+) -> None:
+    assert attest("sign", model, "--identity-token", token, "--trust-config", config).code == 0
+    trusted = ["--trust-config", config]
+    workflow = ["--workflow", ".github/workflows/release.yml", "--source-ref", "refs/tags/*"]
+    verified = attest("verify", model, *JOB, *workflow, *trusted)
+    assert verified.code == 0, verified.out
+    assert f"  ok    signature  {CI_IDENTITY} by {GITHUB}, the one you named\n" in verified.out
+    refused = attest("verify", model, *JOB, "--source-ref", "refs/heads/*", *trusted, "--json")
+    (finding,) = refused.document["findings"]
+    assert (refused.code, finding["code"]) == (1, "IDENTITY_MISMATCH")
+    assert finding["actual"].endswith("a job of https://github.com/town/model for refs/tags/v1.0")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--source-repository", "https://github.com/town/model"], "`--source-repository` without `--issuer`"),
+        (["--issuer", GITHUB, "--workflow", "x.yml"], "`--issuer` without `--identity` or `--source-repository`"),
+        ([*JOB, "--source-ref", "refs/*/v1"], "has a `*` inside"),
+        ([*JOB, "--source-ref", ""], "`--source-ref` is empty"),
+        ([*JOB, "--identity", CI_IDENTITY], "`--identity` and `--source-repository`"),
+        (["--identity", CI_IDENTITY, "--issuer", GITHUB, "--workflow", "x"], "`--identity` and `--workflow`"),
+    ],
+)
+def test_half_a_job_is_refused(attest: Attest, model: Path, options: list[str], said: str) -> None:
+    run = attest("verify", model, *options)
+    assert (run.code, said in run.err) == (2, True), run.err
+
+
+def test_a_policy_accepts_a_job(attest: Attest, model: Path, config: Path, token: Path, tmp_path: Path) -> None:
+    assert attest("sign", model, "--identity-token", token, "--trust-config", config).code == 0
+    policy = tmp_path / "policy.toml"
+
+    def written(ref: str) -> Path:
+        policy.write_text(
+            'schema = "https://model-attest.github.io/policy/v1"\n[[signers.jobs]]\n'
+            f'issuer = "{GITHUB}"\nrepository = "https://github.com/town/model"\nref = "{ref}"\n'
+            f'trust-config = "{config}"\n'
+        )
+        return policy
+
+    assert attest("verify", model, "--policy", written("refs/tags/*")).code == 0
+    named = [*CI, "--trust-config", config]
+    assert attest("verify", model, *named, "--policy", written("refs/tags/*")).code == 0
+    for options in ([], named):
+        refused = attest("verify", model, *options, "--policy", written("refs/heads/*"), "--json")
+        assert (refused.code, [one["code"] for one in refused.document["findings"]]) == (1, ["POLICY_SIGNER"])
+
+
 def test_the_answers_name_signer_and_time(attest: Attest, model: Path, config: Path, token: Path) -> None:
     signed = attest("sign", model, "--identity-token", token, "--trust-config", config, "--json").document
     verified = attest("verify", model, *CI, "--trust-config", config, "--json").document
@@ -223,7 +277,7 @@ def test_a_trust_configuration_out_of_the_folder_is_warned_of(
     ("options", "says"),
     [
         (["--identity", "x"], "`--identity` without `--issuer`"),
-        (["--identity", ""], "`--identity` without `--issuer`"),
+        (["--identity", ""], "`--identity` is empty"),
         (["--issuer", "x"], "`--issuer` without `--identity`"),
         (["--trust-config", "x"], "`--trust-config` without `--identity`"),
         (["--key", "x", "--identity", "x", "--issuer", "x"], "a key and an identity"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-from model_verify.envelope import ExpectedIdentity, Identity, SignedPayload, check_signature, open_bundle
+from model_verify.envelope import ExpectedIdentity, ExpectedJob, Identity, SignedPayload, check_signature, open_bundle
 from model_verify.envelope.evidence import utc_text
 from model_verify.errors import MalformedDocument
 from model_verify.statement import read_statement
@@ -62,6 +63,35 @@ def test_it_is_nobody_elses_signature(name: str) -> None:
     other = Identity(SIGNED[name].name, "https://accounts.google.com")
     check = check_signature(bundle(name), ExpectedIdentity(other))
     assert [finding.code for finding in check.findings] == ["IDENTITY_MISMATCH"]
+
+
+JOBS = {
+    "github": ExpectedJob(
+        GITHUB.issuer,
+        "https://github.com/trailofbits/pypi-attestations",
+        ".github/workflows/release.yml",
+        "refs/tags/v*",
+    ),
+    "gitlab": ExpectedJob(
+        GITLAB.issuer, "https://gitlab.com/facutuesca/gitlab-oidc-project", "/.gitlab-ci.yml", "refs/heads/main"
+    ),
+    "circleci": ExpectedJob(
+        CIRCLECI.issuer, "github.com/CircleCI-Public/sign-and-publish-examples", ref="refs/heads/pypi"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_signs_for_its_repository_workflow_and_ref(name: str) -> None:
+    check = check_signature(bundle(name), JOBS[name])
+    assert check.signer == ExpectedIdentity(SIGNED[name])
+
+
+@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("changes", [{"repository": "https://github.com/town/model"}, {"ref": "refs/pull/1/merge"}])
+def test_it_is_no_other_jobs_signature(name: str, changes: dict[str, str]) -> None:
+    check = check_signature(bundle(name), replace(JOBS[name], **changes))
+    assert (check.signer, [finding.code for finding in check.findings]) == (None, ["IDENTITY_MISMATCH"])
 
 
 def test_a_signature_with_the_staging_instance_is_not_believed() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model_verify.envelope import ExpectedIdentity, ExpectedSigner, Identity, PublicKey
+from model_verify.envelope import ExpectedIdentity, ExpectedJob, ExpectedSigner, Identity, PublicKey
 from model_verify.findings import REASONS, Severity
 from model_verify.models import BUNDLE_PATH
 from model_verify.procedure import Request, verify
@@ -29,6 +29,9 @@ def test_a_bundle_is_taken_or_refused_as_the_vector_says(vector: Vector, tmp_pat
 def _expected(vector: Vector) -> ExpectedSigner | None:
     if (key := vector.input["key"]) is not None:
         return PublicKey.from_pem((vector.folder / key).read_bytes())
+    if (job := vector.input.get("job")) is not None:
+        trust_config = (vector.folder / job["trust_config"]).read_bytes()
+        return ExpectedJob(job["issuer"], job["repository"], job.get("workflow"), job.get("ref"), trust_config)
     if (expected := vector.input.get("identity")) is None:
         return None
     trust_config = (vector.folder / expected["trust_config"]).read_bytes()

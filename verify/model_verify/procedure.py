@@ -175,7 +175,7 @@ class _Procedure:
         self.findings += self.signature.findings
         if not self.signature.holds:
             raise _Stop
-        if accepted is not None and not accepted.accepts(expected):
+        if accepted is not None and not accepted.accepts(self.signature):
             raise self.stop("POLICY_SIGNER", BUNDLE_PATH, "a signer that the policy accepts", named)
 
     def v4_statement(self, signed: SignedPayload) -> Statement:

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from model_verify.envelope import (
     ExpectedIdentity,
-    ExpectedSigner,
+    KnownSigner,
     PublicKey,
     SignatureCheck,
     SignedPayload,
@@ -28,7 +28,7 @@ def describe_signer(signed: SignedPayload | None, check: SignatureCheck) -> Repo
     return ReportSigner(kind="key", key_hint=signed.hint, expected=False)
 
 
-def describe_expected(signer: ExpectedSigner) -> ReportSigner:
+def describe_expected(signer: KnownSigner) -> ReportSigner:
     """Return a signer who is known to have signed."""
     match signer:
         case PublicKey():

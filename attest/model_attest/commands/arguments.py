@@ -117,25 +117,47 @@ def read_public_key(text: str) -> PublicKey:
 
 
 def read_expected_signer(
-    key: str | None, identity: str | None, issuer: str | None, trust_config: str | None
+    key: str | None,
+    identity: str | None,
+    issuer: str | None,
+    trust_config: str | None,
+    *,
+    repository: str | None = None,
+    workflow: str | None = None,
+    ref: str | None = None,
 ) -> ExpectedSigner | None:
     """Return whom the caller expects to have signed; raises `CallerError` for half an identity, or two signers."""
-    from model_verify.envelope import ExpectedIdentity, Identity
+    from model_verify.envelope import ExpectedIdentity, ExpectedJob, Identity
 
-    if key is not None and (identity or issuer or trust_config):
+    of_a_job = {"--source-repository": repository, "--workflow": workflow, "--source-ref": ref}
+    named = {"--identity": identity, "--issuer": issuer, **of_a_job, "--trust-config": trust_config}
+    given = [name for name, value in named.items() if value is not None]
+    if key is not None and given:
         raise CallerError("a key and an identity", hint="name the one that you expect to have signed")
     if key is not None:
         return read_public_key(key)
-    if identity and issuer:
-        trusted = None if trust_config is None else read_trust_config(trust_config)
-        return ExpectedIdentity(Identity(identity, issuer), trusted)
-    if identity or identity == "":
-        raise CallerError("`--identity` without `--issuer`", hint="anybody can run an issuer that vouches for a name")
-    if issuer is not None:
-        raise CallerError("`--issuer` without `--identity`", hint="name who is to have signed")
-    if trust_config is not None:
-        raise CallerError("`--trust-config` without `--identity`", hint="name who is to have signed")
-    return None
+    if not given:
+        return None
+    if empty := [name for name in given if not named[name]]:
+        raise CallerError(f"`{empty[0]}` is empty", hint="a variable in the command line may have been empty")
+    if identity is None and repository is None:
+        raise CallerError(
+            f"`{given[0]}` without `--identity` or `--source-repository`", hint="name who is to have signed"
+        )
+    if issuer is None:
+        raise CallerError(f"`{given[0]}` without `--issuer`", hint="anybody can run an issuer that vouches for a name")
+    if identity is not None and (more := [name for name in of_a_job if named[name]]):
+        raise CallerError(f"`--identity` and `{more[0]}`", hint="an identity names its workflow and ref itself")
+    trusted = None if trust_config is None else read_trust_config(trust_config)
+    if repository is not None:
+        return ExpectedJob(issuer, repository, workflow, _source_ref(ref), trusted)
+    return ExpectedIdentity(Identity(identity or "", issuer), trusted)
+
+
+def _source_ref(text: str | None) -> str | None:
+    if text is not None and "*" in text[:-1]:
+        raise CallerError(f"`--source-ref {text}` has a `*` inside", hint="one may stand at its end: `refs/tags/v*`")
+    return text
 
 
 def read_trust_config(text: str) -> bytes:

@@ -39,7 +39,19 @@ def verify(
         typer.Option("--identity", metavar="NAME", help="Who you expect to have signed, where no key is named."),
     ] = None,
     issuer: Annotated[
-        str | None, typer.Option("--issuer", metavar="URL", help="Who vouches for that identity.")
+        str | None, typer.Option("--issuer", metavar="URL", help="Who vouches for that identity, or for a CI job.")
+    ] = None,
+    source_repository: Annotated[
+        str | None,
+        typer.Option("--source-repository", metavar="URL", help="Whose CI job you expect, in place of an identity."),
+    ] = None,
+    workflow: Annotated[
+        str | None,
+        typer.Option("--workflow", metavar="PATH", help="The file in that repository that defines the job."),
+    ] = None,
+    source_ref: Annotated[
+        str | None,
+        typer.Option("--source-ref", metavar="REF", help="The branch or tag of the job; `refs/tags/*` is any tag."),
     ] = None,
     trust_config: TrustConfigOption = None,
     policy: Annotated[
@@ -91,6 +103,8 @@ def verify(
     example
       attest verify ./merged --key lab.pub --parent a=./a --parent b=./b
       attest verify ./merged --identity release@lab.example --issuer https://accounts.google.com
+      attest verify ./merged --source-repository https://github.com/town/model --source-ref 'refs/tags/*' \
+        --issuer https://token.actions.githubusercontent.com
       attest verify ./merged --policy procurement.toml --parent a=./a --parent b=./b
     """
     from model_attest.commands.report_text import report_lines
@@ -99,7 +113,9 @@ def verify(
     from model_verify.procedure import verify as run_procedure
 
     source = folder_at(folder)
-    expected_signer = read_expected_signer(key, identity, issuer, trust_config)
+    expected_signer = read_expected_signer(
+        key, identity, issuer, trust_config, repository=source_repository, workflow=workflow, ref=source_ref
+    )
     rules = None if policy is None else load_policy(place(policy))
     parents = named_folders(parent or [])
     parent_signers = {name: read_public_key(path) for name, path in named_paths("--parent-key", parent_key or [])}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from der import bits, der, der_integer, octets, oid, sequence, set_of, tagged, utc_time, utf8
 from keys import Key
@@ -92,6 +92,8 @@ class Signer:
     issuer_of_old: str | None
     purpose: str = CODE_SIGNING
     in_ct_log: bool = True
+    claims: Mapping[int, bytes] = field(default_factory=dict)
+    """What else is said of a job: values of extensions, by their number in Sigstore's arc."""
 
     def extensions(self) -> list[bytes]:
         found = [
@@ -103,6 +105,7 @@ class Signer:
             found.append(extension(f"{CLAIMS}.1", self.issuer_of_old.encode()))
         if self.issuer is not None:
             found.append(extension(f"{CLAIMS}.8", utf8(self.issuer)))
+        found += [extension(f"{CLAIMS}.{number}", value) for number, value in self.claims.items()]
         return found
 
 

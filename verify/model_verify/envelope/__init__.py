@@ -2,7 +2,7 @@
 
     bundle       what a bundle carries, unverified
     key          public keys, and signatures by them
-    identity     who signs without a key of their own: a name, by the word of an issuer
+    identity     who signs without a key of their own: a name, or a job, by the word of an issuer
     certificate  whom a certificate names, unverified
     check        whether the expected signer signed
     sigstore     signatures under certificates, by the sigstore client; imported only where one is checked
@@ -18,16 +18,19 @@ from model_verify.envelope.bundle import (
     is_statement,
     open_bundle,
 )
-from model_verify.envelope.check import ExpectedSigner, SignatureCheck, check_signature, names_signer
+from model_verify.envelope.check import ExpectedSigner, KnownSigner, SignatureCheck, check_signature, names_signer
 from model_verify.envelope.evidence import LogPlace, SigningTime, TimeEvidence
-from model_verify.envelope.identity import ExpectedIdentity, Identity
+from model_verify.envelope.identity import ExpectedIdentity, ExpectedJob, Identity, JobClaims
 from model_verify.envelope.key import PublicKey, ecdsa_hash, pre_authentication_encoding
 
 __all__ = [
     "MAX_BUNDLE_BYTES",
     "ExpectedIdentity",
+    "ExpectedJob",
     "ExpectedSigner",
     "Identity",
+    "JobClaims",
+    "KnownSigner",
     "LogPlace",
     "PublicKey",
     "SignatureCheck",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from model_verify.canonical import loads
-from model_verify.envelope.identity import Identity
+from model_verify.envelope.identity import Identity, JobClaims
 from model_verify.errors import MalformedDocument, MalformedJson
 from model_verify.models import PAYLOAD_TYPE, Bundle, CertificateMaterial, decode_base64
 from model_verify.validation import first_problem
@@ -27,6 +27,8 @@ class SignedPayload:
     """How the bundle names its key; None where it carries a certificate."""
     identity: Identity | None = None
     """Whom the bundle's certificate names; None where it names a key."""
+    claims: JobClaims | None = None
+    """What the certificate says of a job in a CI; None where the bundle names a key."""
     material: CertificateMaterial | None = None
     """The certificate, its place in a log and its timestamps; None where the bundle names a key."""
     bundle: bytes = b""
@@ -56,14 +58,16 @@ def open_bundle(data: bytes) -> SignedPayload:
     signature = _decode(envelope.signatures[0].sig, "sig")
     if isinstance(bundle.verification_material, CertificateMaterial):
         # Only here, so that signatures by keys do not wait for X.509.
-        from model_verify.envelope.certificate import read_identity
+        from model_verify.envelope.certificate import read_claims, read_identity
 
-        identity = read_identity(decode_base64(bundle.verification_material.certificate.raw_bytes))
+        certificate = decode_base64(bundle.verification_material.certificate.raw_bytes)
+        identity, claims = read_identity(certificate), read_claims(certificate)
         return SignedPayload(
             payload,
             envelope.payload_type,
             signature,
             identity=identity,
+            claims=claims,
             material=bundle.verification_material,
             bundle=data,
         )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from model_verify.envelope.identity import Identity
+from model_verify.envelope.identity import Identity, JobClaims
 from model_verify.errors import MalformedDocument
 
 _ISSUER = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
 _ISSUER_OF_OLD = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 _OTHER_NAME = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.7")
+_REPOSITORY = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.12")
+_REF = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.14")
+_WORKFLOW = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.18")
 _UTF8_STRING = 0x0C
 
 
@@ -31,6 +36,15 @@ def read_identity(der: bytes) -> Identity:
         ) from error
 
 
+def read_claims(der: bytes) -> JobClaims:
+    """Return what a certificate that `read_identity` has read says of a job. What is no UTF8String says nothing."""
+    found = {}
+    for oid, value in _private_extensions(x509.load_der_x509_certificate(der).extensions).items():
+        with contextlib.suppress(ValueError):
+            found[oid] = _utf8_string(value)
+    return JobClaims(repository=found.get(_REPOSITORY), ref=found.get(_REF), workflow=found.get(_WORKFLOW))
+
+
 def _name(extensions: x509.Extensions) -> str:
     names = list(extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     if len(names) != 1:
@@ -46,11 +60,7 @@ def _name(extensions: x509.Extensions) -> str:
 
 def _issuer(extensions: x509.Extensions) -> str:
     """Return the issuer's URL. Certificates carry it twice, in DER and, for clients of old, as it is."""
-    values = {
-        extension.oid: extension.value.value
-        for extension in extensions
-        if isinstance(extension.value, x509.UnrecognizedExtension)
-    }
+    values = _private_extensions(extensions)
     found = [_utf8_string(values[_ISSUER])] if _ISSUER in values else []
     if _ISSUER_OF_OLD in values:
         found.append(values[_ISSUER_OF_OLD].decode("utf-8"))
@@ -59,6 +69,14 @@ def _issuer(extensions: x509.Extensions) -> str:
     if len(set(found)) != 1:
         raise ValueError("its two issuers differ")
     return found[0]
+
+
+def _private_extensions(extensions: x509.Extensions) -> dict[x509.ObjectIdentifier, bytes]:
+    return {
+        extension.oid: extension.value.value
+        for extension in extensions
+        if isinstance(extension.value, x509.UnrecognizedExtension)
+    }
 
 
 def _utf8_string(der: bytes) -> str:

@@ -7,12 +7,14 @@ from typing import assert_never
 
 from model_verify.envelope.bundle import SignedPayload
 from model_verify.envelope.evidence import SigningTime
-from model_verify.envelope.identity import ExpectedIdentity
+from model_verify.envelope.identity import ExpectedIdentity, ExpectedJob, JobClaims
 from model_verify.envelope.key import PublicKey
 from model_verify.findings import Finding
 from model_verify.models import BUNDLE_PATH
 
-ExpectedSigner = PublicKey | ExpectedIdentity
+KnownSigner = PublicKey | ExpectedIdentity
+"""Who signed."""
+ExpectedSigner = KnownSigner | ExpectedJob
 """Whom the caller named."""
 
 
@@ -20,8 +22,10 @@ ExpectedSigner = PublicKey | ExpectedIdentity
 class SignatureCheck:
     """What came of holding a bundle against the signer that is expected."""
 
-    signer: ExpectedSigner | None = None
+    signer: KnownSigner | None = None
     """Who signed; None where the expected signer did not, or nobody is expected."""
+    claims: JobClaims | None = None
+    """What the signer's certificate says of a job in a CI; None where a key signed."""
     findings: tuple[Finding, ...] = ()
     time: SigningTime | None = None
     """When it was signed; None where nothing in the bundle shows it, or where the signature does not hold."""
@@ -42,10 +46,9 @@ def check_signature(signed: SignedPayload, expected: ExpectedSigner) -> Signatur
             if signed.hint is not None and expected.verifies(signed):
                 return SignatureCheck(expected)
             return failed("SIGNATURE_INVALID", f"signed by key {expected.hint}", claimed_signer(signed))
-        case ExpectedIdentity():
+        case ExpectedIdentity() | ExpectedJob():
             if signed.material is None:
-                wanted = f"signed by {expected.identity}"
-                return failed("SIGNATURE_INVALID", wanted, claimed_signer(signed))
+                return failed("SIGNATURE_INVALID", f"signed by {expected}", claimed_signer(signed))
             # Only here: it takes a second to import, which signatures by keys need not wait for.
             from model_verify.envelope.sigstore import verify_certified
 
@@ -66,6 +69,12 @@ def names_signer(signed: SignedPayload, expected: ExpectedSigner) -> bool:
             return signed.hint == expected.hint
         case ExpectedIdentity():
             return signed.identity == expected.identity
+        case ExpectedJob():
+            return (
+                signed.identity is not None
+                and signed.claims is not None
+                and expected.is_met(signed.identity, signed.claims)
+            )
         case _:
             assert_never(expected)
 

@@ -16,10 +16,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from model_verify.envelope.bundle import SignedPayload
-from model_verify.envelope.certificate import read_identity
+from model_verify.envelope.certificate import read_claims, read_identity
 from model_verify.envelope.check import SignatureCheck, failed
 from model_verify.envelope.evidence import LogPlace, SigningTime, TimeEvidence
-from model_verify.envelope.identity import ExpectedIdentity, Identity
+from model_verify.envelope.identity import ExpectedIdentity, ExpectedJob, Identity, JobClaims
 from model_verify.errors import SigstoreMissing, TrustConfigUnreadable
 from model_verify.findings import Finding
 from model_verify.models import BUNDLE_PATH, CertificateMaterial, LogEntry
@@ -42,9 +42,9 @@ _MOST_REASON_CHARACTERS = 300
 
 
 def verify_certified(
-    signed: SignedPayload, material: CertificateMaterial, expected: ExpectedIdentity
+    signed: SignedPayload, material: CertificateMaterial, expected: ExpectedIdentity | ExpectedJob
 ) -> SignatureCheck:
-    """Return whether the identity signed, and when; raises `TrustConfigUnreadable`.
+    """Return whether the identity or job signed, and when; raises `TrustConfigUnreadable`.
 
     Whom the certificate names is looked at last, so that `IDENTITY_MISMATCH` names somebody who did sign.
     """
@@ -59,20 +59,22 @@ def verify_certified(
     # The client works on what an attacker wrote, and raises far more than its own errors. Whatever stops it, stops us.
     except Exception as error:
         reason = " ".join((str(error) or type(error).__name__).split())[:_MOST_REASON_CHARACTERS]
-        return failed("SIGNATURE_INVALID", f"signed by {expected.identity}", reason)
-    if named.identity is None or named.identity != expected.identity:
-        return failed("IDENTITY_MISMATCH", f"signed by {expected.identity}", f"signed by {named.identity}")
+        return failed("SIGNATURE_INVALID", f"signed by {expected}", reason)
+    if named.identity is None or not named.is_expected(expected):
+        job = f", {named.claims}" if isinstance(expected, ExpectedJob) else ""
+        return failed("IDENTITY_MISMATCH", f"signed by {expected}", f"signed by {named.identity}{job}")
     stamps = [
         verified_time(stamp, signed.signature, root.timestamp_authorities) for stamp in material.signed_timestamps
     ]
     evidence = (*(stamp for stamp in stamps if stamp), *_promised(material.log_entry))
     if not evidence:
-        return failed("SIGNATURE_INVALID", f"signed by {expected.identity}", "nothing shows when it was signed")
+        return failed("SIGNATURE_INVALID", f"signed by {expected}", "nothing shows when it was signed")
     untrusted = Finding(
         "TIMESTAMP_UNTRUSTED", BUNDLE_PATH, "timestamps by authorities that you trust", f"{stamps.count(None)} by none"
     )
     return SignatureCheck(
-        expected,
+        ExpectedIdentity(named.identity, expected.trust_config),
+        claims=named.claims,
         findings=(untrusted,) if None in stamps else (),
         time=SigningTime(evidence, _place(material.log_entry)),
     )
@@ -83,9 +85,16 @@ class _Named:
 
     def __init__(self) -> None:
         self.identity: Identity | None = None
+        self.claims = JobClaims()
 
     def verify(self, cert: x509.Certificate) -> None:
-        self.identity = read_identity(cert.public_bytes(Encoding.DER))
+        der = cert.public_bytes(Encoding.DER)
+        self.identity, self.claims = read_identity(der), read_claims(der)
+
+    def is_expected(self, expected: ExpectedIdentity | ExpectedJob) -> bool:
+        if isinstance(expected, ExpectedIdentity):
+            return self.identity == expected.identity
+        return self.identity is not None and expected.is_met(self.identity, self.claims)
 
 
 class _Root:

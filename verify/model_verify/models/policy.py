@@ -42,6 +42,8 @@ LicenseTerm = Annotated[
     StringConstraints(max_length=256, pattern=r"^[A-Za-z0-9.-]+(:[A-Za-z0-9.-]+)?\+?( WITH [A-Za-z0-9.-]+)?\z"),
 ]
 """One licence by its SPDX identifier, with its exception where it has one."""
+RefPattern = Annotated[str, StringConstraints(min_length=2, max_length=2048, pattern=r"^[^*]+\*?\z")]
+"""A ref; a `*` at its end stands for one or more characters, none of them `/`."""
 ReasonCode = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}\z")]
 
 
@@ -57,12 +59,23 @@ class PolicyIdentity(PolicyPart):
     trust_config: FileName | None = None
 
 
+class PolicyJob(PolicyPart):
+    """A job in a CI, by what the issuer says of it."""
+
+    issuer: Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+    repository: Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+    workflow: Annotated[str, StringConstraints(min_length=1, max_length=2048)] | None = None
+    ref: RefPattern | None = None
+    trust_config: FileName | None = None
+
+
 class SignerRules(PolicyPart):
     """Who may have signed."""
 
     keys: Entries[FileName] | None = None
     hints: Entries[KeyHint] | None = None
     identities: Entries[PolicyIdentity] | None = None
+    jobs: Entries[PolicyJob] | None = None
 
 
 class ParentRules(PolicyPart):

@@ -18,7 +18,14 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from model_verify.digest import CheckpointRoot, FileDigest
-from model_verify.envelope import ExpectedIdentity, ExpectedSigner, Identity, PublicKey
+from model_verify.envelope import (
+    ExpectedIdentity,
+    ExpectedJob,
+    ExpectedSigner,
+    Identity,
+    PublicKey,
+    SignatureCheck,
+)
 from model_verify.errors import CallerError, KeyUnreadable
 from model_verify.findings import REASONS
 from model_verify.models.policy import LicenseRules, PolicyDocument, SignerRules
@@ -37,11 +44,22 @@ class AcceptedSigners:
     signers: tuple[ExpectedSigner, ...]
     hints: frozenset[str]
 
-    def accepts(self, signer: ExpectedSigner) -> bool:
-        """Return whether somebody who is known to have signed may have."""
-        if isinstance(signer, PublicKey):
-            return signer.hint in self.hints
-        return signer in self.signers
+    def accepts(self, check: SignatureCheck) -> bool:
+        """Return whether the one who is known to have signed may have."""
+        if isinstance(check.signer, PublicKey):
+            return check.signer.hint in self.hints
+        return check.signer in self.signers or any(_is_job(check, signer) for signer in self.signers)
+
+
+def _is_job(check: SignatureCheck, accepted: ExpectedSigner) -> bool:
+    """Return whether a signer that the policy accepts is a job, and that job signed."""
+    return (
+        isinstance(accepted, ExpectedJob)
+        and isinstance(check.signer, ExpectedIdentity)
+        and check.claims is not None
+        and check.signer.trust_config == accepted.trust_config
+        and accepted.is_met(check.signer.identity, check.claims)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,21 +161,24 @@ def _check_licenses(rules: PolicyDocument, name: str) -> None:
 
 
 def _accepted(rules: SignerRules, name: str, read_file: ReadFile) -> AcceptedSigners:
-    if not (rules.keys or rules.hints or rules.identities):
+    if not (rules.keys or rules.hints or rules.identities or rules.jobs):
         raise CallerError(
-            f"{name}: signers: accepts nobody", hint="name `keys`, `hints` or `identities`, or leave it out"
+            f"{name}: signers: accepts nobody", hint="name `keys`, `hints`, `identities` or `jobs`, or leave it out"
         )
     keys = list(_keys(rules, name, read_file))
+
+    def trust(where: str, file: str | None) -> bytes | None:
+        return None if file is None else _named(f"{name}: signers.{where}.trust-config", file, read_file)
+
     identities = [
-        ExpectedIdentity(
-            Identity(one.name, one.issuer),
-            None
-            if one.trust_config is None
-            else _named(f"{name}: signers.identities.{place}.trust-config", one.trust_config, read_file),
-        )
+        ExpectedIdentity(Identity(one.name, one.issuer), trust(f"identities.{place}", one.trust_config))
         for place, one in enumerate(rules.identities or ())
     ]
-    return AcceptedSigners((*keys, *identities), frozenset({*(key.hint for key in keys), *(rules.hints or ())}))
+    jobs = [
+        ExpectedJob(one.issuer, one.repository, one.workflow, one.ref, trust(f"jobs.{place}", one.trust_config))
+        for place, one in enumerate(rules.jobs or ())
+    ]
+    return AcceptedSigners((*keys, *identities, *jobs), frozenset({*(key.hint for key in keys), *(rules.hints or ())}))
 
 
 def _keys(rules: SignerRules, name: str, read_file: ReadFile) -> Iterator[PublicKey]:

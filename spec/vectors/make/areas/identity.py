@@ -10,6 +10,7 @@ from typing import Any
 import certificates
 from certificates import TIME_STAMPING, Signer
 from data import stored
+from der import utf8
 from envelope import Object, Signing, compact, encoded, statement
 from instance import ISSUER, JOB, LIFETIME_S, SIGNED_AT, STRANGE, TOWN, WORKFLOW, Certified, Instance
 from keys import RELEASE, Key
@@ -27,8 +28,9 @@ MALFORMED, INVALID = "BUNDLE_MALFORMED", "SIGNATURE_INVALID"
 def vector(
     name: str, clause: str, words: str, bundle: Object, *codes: str, accepted: bool = False,
     expected: tuple[str, str] | None = (WORKFLOW, ISSUER), instance: Instance = TOWN, key: Key | None = None,
+    job: JsonObject | None = None,
 ) -> Vector:  # fmt: skip
-    """Return a vector; `expected` are name and issuer of the identity that the caller expects."""
+    """Return a vector; `expected` are name and issuer of the identity that the caller expects, unless it is a job."""
     data = compact(bundle)
     files = {"bundle.json": data}
     given: dict[str, object] = {
@@ -38,7 +40,10 @@ def vector(
     }
     if key is not None:
         files["key.pub"] = key.pem()
-    if expected is not None:
+    if job is not None:
+        files["trust.json"] = instance.trust_config()
+        given["job"] = {**job, "trust_config": "trust.json"}
+    elif expected is not None:
         files["trust.json"] = instance.trust_config()
         given["identity"] = {"name": expected[0], "issuer": expected[1], "trust_config": "trust.json"}
     outcome: JsonObject = {"accepted": accepted, "codes": sorted(codes)}
@@ -214,7 +219,63 @@ def forms() -> Iterator[Vector]:
         yield vector(title, "2", words, of(replace(V1, signer=signer)), MALFORMED)
 
 
+def jobs() -> Iterator[Vector]:
+    """Yield signatures by a job of a CI that is expected by what its issuer says of it."""
+    repository, path, ref = "https://github.com/town/model", ".github/workflows/release.yml", "refs/tags/v1.0"
+    said = {12: utf8(repository), 14: utf8(ref), 18: utf8(WORKFLOW)}
+    full = {"issuer": ISSUER, "repository": repository, "workflow": path, "ref": ref}
+    made = replace(V1, signer=replace(JOB, claims=said))
+    for name, words, job in (
+        ("repository", "A job of the repository.", {"issuer": ISSUER, "repository": repository}),
+        ("all", "A job of the repository, by workflow and ref.", full),
+        ("ref-any", "Any tag.", {**full, "ref": "refs/tags/*"}),
+        ("ref-begins", "Tags that begin so.", {**full, "ref": "refs/tags/v*"}),
+    ):
+        yield vector(f"job-{name}", "8", words, of(made), accepted=True, job=job)
+    words = "A job that has called a workflow of another repository, which is whom the certificate names."
+    called = [certificates.uri("https://github.com/tools/ci/.github/workflows/sign.yml@refs/heads/main")]
+    yield vector("job-called", "8", words, of(replace(made, signer=replace(made.signer, names=called))), accepted=True,
+                 job=full)  # fmt: skip
+    for name, words, changes in (
+        ("issuer-other", "Another issuer.", {"issuer": "https://gitlab.com"}),
+        ("repository-other", "Another repository.", {"repository": repository + "s"}),
+        ("repository-case", "The repository in another case.", {"repository": repository.replace("town", "Town")}),
+        ("repository-part", "The first part of the repository.", {"repository": repository[:-1]}),
+        ("workflow-other", "Another workflow.", {"workflow": ".github/workflows/test.yml"}),
+        ("workflow-part", "The last part of the workflow's path.", {"workflow": "release.yml"}),
+        ("ref-other", "Another tag.", {"ref": "refs/tags/v1.1"}),
+        ("ref-branch", "Any branch, where it is a tag.", {"ref": "refs/heads/*"}),
+        ("ref-deeper", "Anything below `refs`: a `*` stands for no `/`.", {"ref": "refs/*"}),
+        ("ref-nothing", "A `*` stands for one character at least.", {"ref": ref + "*"}),
+    ):
+        yield vector(f"job-{name}", "8", words, of(made), "IDENTITY_MISMATCH", job={**full, **changes})
+    for name, words, claims, job in (
+        ("says-nothing", "A certificate that says nothing of a job.", {}, {"issuer": ISSUER, "repository": repository}),
+        (
+            "ref-unsaid",
+            "A certificate without the ref, where one is expected.",
+            {12: said[12], 18: said[18]},
+            {"issuer": ISSUER, "repository": repository, "ref": ref},
+        ),
+        ("workflow-unsaid", "A certificate without the workflow.", {12: said[12], 14: said[14]}, full),
+        (
+            "ref-disagrees",
+            "The workflow was read at another ref.",
+            {**said, 14: utf8("refs/heads/main")},
+            {"issuer": ISSUER, "repository": repository, "workflow": path},
+        ),
+        ("bare-text", "The repository as bare text.", {**said, 12: repository.encode()}, full),
+    ):
+        other = of(replace(V1, signer=replace(JOB, claims=claims)))
+        yield vector(f"job-{name}", "8", words, other, "IDENTITY_MISMATCH", job=job)  # fmt: skip
+    words = "The job is as expected, and the signature does not hold."
+    broken = of(replace(made, edit=lambda b: entry(b).update(integratedTime=str(SIGNED_AT + 3))))
+    yield vector("job-invalid", "8", words, broken, INVALID, job=full)
+    words = "A job is expected, and the bundle names a key."
+    yield vector("job-key-instead", "6", words, Signing().bundle(PAYLOAD), INVALID, job=full)
+
+
 def vectors() -> Iterator[Vector]:
     """Yield the vectors of statement §6."""
-    for part in (good, others, invalid, forms):
+    for part in (good, others, invalid, forms, jobs):
         yield from part()

@@ -286,6 +286,11 @@ def malformed() -> Iterator[Vector]:
         "key-none": ("A key file that is none.", '[signers]\nkeys = ["policy.toml"]\n', "signers.keys.0"),
         "identity-half": ("An identity without issuer.", '[[signers.identities]]\nname = "x"\n',
                           "signers.identities.0.issuer"),
+        "job-half": ("A job without repository.", '[[signers.jobs]]\nissuer = "https://issuer.example"\n',
+                     "signers.jobs.0.repository"),
+        "job-ref": ("A ref with a `*` inside.",
+                    '[[signers.jobs]]\nissuer = "https://issuer.example"\nrepository = "x"\nref = "refs/*/v1"\n',
+                    "signers.jobs.0.ref"),
     }  # fmt: skip
     for name, (words, text, key) in cases.items():
         yield refused(name, "§1.2", words, text, key)
