@@ -95,6 +95,20 @@ def place_new_file(path: Path, data: bytes, *, mode: int = 0o666) -> None:
         beside.unlink(missing_ok=True)
 
 
+def replace_file(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Make `data` the file at `path`, whole or not at all, in the place of what was there.
+
+    Raises `OSError`, also where a folder is there.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        write_synced(beside, data, mode=mode)
+        beside.replace(path)
+        sync_folder(path.parent)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def replace_folder(new: Path, target: Path, aside: Path) -> None:
     """Make `new` the folder at `target`. What stood there is then at `new` or at `aside`, for the caller to remove.
 

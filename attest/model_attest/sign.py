@@ -22,11 +22,12 @@ from model_attest.hashing import Progress
 from model_attest.inventory import Inventory, take_inventory
 from model_attest.placement import output_errors, replace_folder, stage_folder, sync_folder, write_synced
 from model_attest.record import RECORD_FOLDER, merge_materials, read_records
+from model_attest.signed_statement import check_own_bundle
 from model_attest.signers.signer import Signer
 from model_attest.statement import build_statement, describe_model, step_members
 from model_verify import merkle
 from model_verify.digest import CheckpointRoot, FileDigest
-from model_verify.envelope import MAX_BUNDLE_BYTES, SignatureCheck, SignedPayload, check_signature, open_bundle
+from model_verify.envelope import MAX_BUNDLE_BYTES, SignatureCheck, SignedPayload, open_bundle
 from model_verify.errors import CallerError, MalformedDocument, MalformedInput, OutputError, SourceError
 from model_verify.findings import Severity
 from model_verify.folder import redirections
@@ -36,7 +37,6 @@ from model_verify.models import (
     BUNDLE_PATH,
     LEAVES_PATH,
     MANIFEST_PATH,
-    PAYLOAD_TYPE,
     KnownStep,
     Manifest,
     Material,
@@ -187,13 +187,9 @@ def check_attestation(
 
     Raises `OutputError` where a verifier would object.
     """
+    signed, signature = check_own_bundle(bundle, signer, statement)
     try:
-        signed = open_bundle(bundle)
-        signature = check_signature(signed, signer.expected(signed))
-        if signature.holds:
-            problem = _first_objection(manifest_bytes, leaves, signed, statement)
-        else:
-            problem = f"the signature is not valid: {signature.findings[0].actual}"
+        problem = _first_objection(manifest_bytes, leaves, signed)
     except MalformedInput as error:
         raise OutputError(f"the attestation does not pass its own verification: {error}") from error
     if problem is not None:
@@ -201,9 +197,7 @@ def check_attestation(
     return signature
 
 
-def _first_objection(manifest_bytes: bytes, leaves: bytes, signed: SignedPayload, statement: bytes) -> str | None:
-    if signed.payload_type != PAYLOAD_TYPE or signed.payload != statement:
-        return "the bundle holds another payload"
+def _first_objection(manifest_bytes: bytes, leaves: bytes, signed: SignedPayload) -> str | None:
     stated = read_statement(signed.payload)
     if stated.manifest_digest.raw != hashlib.sha256(manifest_bytes).digest():
         return "the subject is not the manifest"
