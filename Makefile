@@ -2,6 +2,7 @@
 #
 #   make test PYTHON=python3.12           another interpreter; .venv is rebuilt when its version differs
 #   make test ARGS='-k merkle --no-cov'   a part of the tests; part of them cannot reach the coverage asked of all
+#   make test ARGS='-n 0'                 in one process
 
 SHELL := bash
 .DEFAULT_GOAL := help
@@ -26,7 +27,7 @@ demo: $(VENV)/.demo  ## train, merge, sign, verify and catch three attacks, on t
 	@$(VENV)/bin/attest demo
 
 test: $(VENV)/.dev  ## run the tests, with coverage of model_verify
-	$(PY) -m pytest --cov $(ARGS)
+	$(PY) -m pytest --cov --numprocesses logical --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev  ## check style, format and the dependency rule
 	$(VENV)/bin/ruff check .

@@ -59,8 +59,20 @@ def round_ratio(negative: bool, numerator: int, denominator: int, to: Format) ->
 
 def round_number(value: Number, to: Format) -> Number:
     """Return the value of `to` nearest to `value`, ties to even. Raises `Infinite`."""
-    shift = value.exponent
-    return round_ratio(value.negative, value.significand << max(shift, 0), 1 << max(-shift, 0), to)
+    if value.significand == 0:
+        return Number(value.negative, 0, to.lowest)
+    exponent = max(value.significand.bit_length() + value.exponent - to.precision, to.lowest)
+    dropped = exponent - value.exponent
+    if dropped <= 0:
+        significand = value.significand << -dropped
+    else:
+        significand = value.significand >> dropped
+        twice_rest = 2 * (value.significand & ((1 << dropped) - 1))
+        if twice_rest > 1 << dropped or (twice_rest == 1 << dropped and significand & 1):
+            significand += 1
+    if significand.bit_length() + exponent > to.largest + 1:
+        raise Infinite
+    return Number(value.negative, significand, exponent)
 
 
 def multiply(a: Number, b: Number) -> Number:
@@ -104,13 +116,20 @@ def decode(bits: int, kind: Format) -> Number | None:
 def encode(value: Number, kind: Format) -> int:
     """Return the bits of a number that `kind` holds exactly."""
     exact = round_number(value, kind)
-    assert fraction(exact) == fraction(value), (value, kind)
+    assert _equal(exact, value), (value, kind)
     significand, exponent = exact.significand, exact.exponent
     if significand.bit_length() > kind.precision:
         significand, exponent = significand >> 1, exponent + 1
     # The leading one of a normal significand carries into the exponent field, which therefore starts one lower.
     magnitude = ((exponent - kind.lowest) << (kind.precision - 1)) + significand
     return int(value.negative) << (kind.size_bits - 1) | magnitude
+
+
+def _equal(a: Number, b: Number) -> bool:
+    """Return whether two numbers are one; zeros of either sign are."""
+    lowest = min(a.exponent, b.exponent)
+    same = a.significand << (a.exponent - lowest) == b.significand << (b.exponent - lowest)
+    return same and (a.negative == b.negative or a.significand == 0)
 
 
 def fraction(value: Number) -> Fraction:
