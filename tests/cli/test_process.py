@@ -73,20 +73,18 @@ def test_an_interrupted_command_leaves_nothing_half_written(
     assert sorted(large.rglob("*")) == before
 
 
-def test_help_comes_in_less_than_a_third_of_a_second() -> None:
-    """The best of a few: other work on this machine must not decide."""
-    times = []
-    for _ in range(5):
-        started = time.monotonic()
-        assert attest("--help").returncode == 0
-        times.append(time.monotonic() - started)
-    assert min(times) < 0.3
-
-
 def test_help_loads_nothing_heavy() -> None:
-    code = "import sys, model_attest.cli; print(*sorted(name.split('.')[0] for name in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {"torch", "numpy", "numba", "pydantic", "cryptography", "yaml", "rich", "asyncio"}
+    """It is to come at once; `tests/bench/start_up.py` shows how soon."""
+    code = (
+        "import contextlib, io, sys\n"
+        "from model_attest.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):\n"
+        "    main()\n"
+        "assert 'verify' in out.getvalue()\n"
+        "print(*sorted({name.split('.')[0] for name in sys.modules}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
+    heavy = {"torch", "numpy", "numba", "pydantic", "cryptography", "sigstore", "asyncio", "yaml", "rich"}
     assert heavy & set(done.stdout.split()) == set()
 
 
