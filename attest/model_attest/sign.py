@@ -27,7 +27,7 @@ from model_attest.signers.signer import Signer
 from model_attest.statement import build_statement, describe_model, step_members
 from model_verify import merkle
 from model_verify.digest import CheckpointRoot, FileDigest
-from model_verify.envelope import MAX_BUNDLE_BYTES, SignatureCheck, SignedPayload, open_bundle
+from model_verify.envelope import MAX_BUNDLE_BYTES, SignatureCheck, SignedPayload, TimeTrust, open_bundle
 from model_verify.errors import CallerError, MalformedDocument, MalformedInput, OutputError, SourceError
 from model_verify.findings import Severity
 from model_verify.folder import redirections
@@ -93,12 +93,13 @@ def sign_folder(
     version: str | None = None,
     uri: str | None = None,
     progress: Progress | None = None,
+    trust: TimeTrust | None = None,
 ) -> SignResult:
     """Sign the model in `folder` and write `attestation/`.
 
     The default name is the folder's; the default `uri` is that of the repository where the folder is of the Hub cache.
-    Absorbs the step records under `.attest/steps`. Whatever goes wrong, and with KeyboardInterrupt, an attestation that
-    was there stays whole, and nothing else is left behind.
+    Absorbs the step records under `.attest/steps`. `trust` says whose timestamps count in the self-check. Whatever goes
+    wrong, and with KeyboardInterrupt, an attestation that was there stays whole, and nothing else is left behind.
 
     Raises what `take_inventory` and `read_records` raise; `CallerError` where the recorded steps did not give these
     weights; `MalformedDocument` where the steps are no pipeline; `OutputError` where the result cannot be written or
@@ -128,7 +129,7 @@ def sign_folder(
     statement = build_statement(inventory.manifest, manifest_digest, model, materials, steps)
     attestation = _Attestation(manifest, inventory.leaves, signer.sign(statement))
     signature = check_attestation(
-        attestation.manifest, attestation.leaves, attestation.bundle, signer=signer, statement=statement
+        attestation.manifest, attestation.leaves, attestation.bundle, signer=signer, statement=statement, trust=trust
     )
     replaced_steps = _stated_steps(source)
     _write(folder, attestation)
@@ -181,13 +182,19 @@ def _check_trainable(steps: Sequence[KnownStep], manifest: Manifest) -> None:
 
 
 def check_attestation(
-    manifest_bytes: bytes, leaves: bytes, bundle: bytes, *, signer: Signer, statement: bytes
+    manifest_bytes: bytes,
+    leaves: bytes,
+    bundle: bytes,
+    *,
+    signer: Signer,
+    statement: bytes,
+    trust: TimeTrust | None = None,
 ) -> SignatureCheck:
     """Read a finished attestation as a verifier does, V2 to V6, and return who signed it.
 
-    Raises `OutputError` where a verifier would object.
+    Raises `OutputError` where a verifier would object, or would not take a timestamp by those whom `trust` names.
     """
-    signed, signature = check_own_bundle(bundle, signer, statement)
+    signed, signature = check_own_bundle(bundle, signer, statement, trust)
     try:
         problem = _first_objection(manifest_bytes, leaves, signed)
     except MalformedInput as error:

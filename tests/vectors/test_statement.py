@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
-from model_verify.envelope import ExpectedIdentity, ExpectedJob, ExpectedSigner, Identity, PublicKey
+from model_verify.envelope import ExpectedIdentity, ExpectedJob, ExpectedSigner, Identity, PublicKey, TimestampAuthority
 from model_verify.findings import REASONS, Severity
 from model_verify.models import BUNDLE_PATH
 from model_verify.procedure import Request, verify
@@ -18,12 +19,23 @@ def test_a_bundle_is_taken_or_refused_as_the_vector_says(vector: Vector, tmp_pat
     bundle = tmp_path / BUNDLE_PATH
     bundle.parent.mkdir()
     bundle.write_bytes(vector.data(vector.input["bundle"]))
-    request = Request(LocalFolder(tmp_path), expected_signer=_expected(vector), repository=vector.input["repository"])
+    now = vector.input.get("now")
+    request = Request(
+        LocalFolder(tmp_path),
+        expected_signer=_expected(vector),
+        repository=vector.input["repository"],
+        timestamp_authorities=[
+            TimestampAuthority.from_pem((vector.folder / name).read_bytes()) for name in vector.input.get("tsa", ())
+        ],
+        now=None if now is None else datetime.fromisoformat(now),
+    )
     report = verify(request)
     codes = {finding.code for finding in report.findings if REASONS[finding.code][0] is not Severity.NOTE}
     assert codes - BELOW_V4 == set(vector.expected["codes"])
     assert (codes >= BELOW_V4) is vector.expected["accepted"]
     assert report.verdict != "VERIFIED"
+    if "signed_before" in vector.expected:
+        assert (report.time and report.time.signed_before) == vector.expected["signed_before"]
 
 
 def _expected(vector: Vector) -> ExpectedSigner | None:

@@ -8,6 +8,7 @@ and, where there is one, a `hint` that says what to do.
     │   ├── CommandFailed        a command that was wrapped has failed
     │   ├── KeyUnreadable        no usable key in a file
     │   ├── TrustConfigUnreadable  no Sigstore trust configuration in a file
+    │   ├── CertificateUnreadable  no certificate, or no revocation list, in a file
     │   ├── RecipeInvalid        a recipe that cannot be run as written
     │   └── NotReproduced        a step to be recorded does not give what is there
     ├── SourceError          bytes could not be had
@@ -22,6 +23,7 @@ and, where there is one, a `hint` that says what to do.
     ├── OperationRefused     merge arithmetic that has no result; `code` is its reason code
     ├── SigningFailed        no signature could be had
     ├── SigstoreMissing      the software that verifies identities is not installed
+    ├── TimestampsMissing    the software that verifies timestamps is not installed
     ├── BackendUnavailable   the software or device for merge arithmetic is missing or computes other bits
     └── OutputError          the result could not be written
 """
@@ -58,6 +60,10 @@ class CommandFailed(CallerError):
 
 class TrustConfigUnreadable(CallerError):
     code = "TRUST_CONFIG_UNREADABLE"
+
+
+class CertificateUnreadable(CallerError):
+    code = "CERTIFICATE_UNREADABLE"
 
 
 class RecipeInvalid(CallerError):
@@ -132,6 +138,10 @@ class SigningFailed(AttestError):
 
 class SigstoreMissing(AttestError):
     code = "NO_SIGSTORE"
+
+
+class TimestampsMissing(AttestError):
+    code = "NO_TIMESTAMPS"
 
 
 class BackendUnavailable(AttestError):

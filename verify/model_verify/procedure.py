@@ -25,6 +25,8 @@ from model_verify.envelope import (
     ExpectedSigner,
     SignatureCheck,
     SignedPayload,
+    TimestampAuthority,
+    TimeTrust,
     check_signature,
     is_statement,
     names_signer,
@@ -51,7 +53,7 @@ from model_verify.report import (
     decide,
     report_finding,
 )
-from model_verify.signature_report import describe_signer, describe_time
+from model_verify.signature_report import describe_signer, describe_time, undated_reason
 from model_verify.sources.source import Entry, EntryKind, Source, read_whole
 from model_verify.statement import Statement, read_statement
 
@@ -81,7 +83,9 @@ class Request:
     progress: Callable[[int], None] | None = None
     policy: Policy | None = None
     now: datetime | None = None
-    """When it is verified, for a policy's rules on time; the machine's clock where it is None."""
+    """When it is verified; the machine's clock where it is None."""
+    timestamp_authorities: Sequence[TimestampAuthority] = ()
+    """Whose word on the time of a signature is taken; where there is none, whom the policy names."""
 
 
 def verify(request: Request) -> Report:
@@ -101,6 +105,7 @@ class _Procedure:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.source = request.source
+        self.trust = _time_trust(request)
         self.repository = request.repository or request.source.repository
         self.findings: list[Finding] = []
         self.signed: SignedPayload | None = None
@@ -171,7 +176,7 @@ class _Procedure:
                 raise self.stop("POLICY_SIGNER", BUNDLE_PATH, "a signer that the policy accepts", named)
             self.findings.append(Finding("SIGNER_NOT_EXPECTED", BUNDLE_PATH, "a signer named by you", named))
             return
-        self.signature = check_signature(signed, expected)
+        self.signature = check_signature(signed, expected, self.trust)
         self.findings += self.signature.findings
         if not self.signature.holds:
             raise _Stop
@@ -326,7 +331,7 @@ class _Procedure:
             files=self.manifest.files,
             coverage=self.judgement.coverage,
             time=self.signature.time,
-            now=self.request.now or datetime.now(UTC),
+            now=self.trust.verified_at,
         )
         self.findings = [*self.findings, *evaluate(policy, evidence)]
 
@@ -405,8 +410,7 @@ class _Procedure:
     def not_checked(self) -> Iterator[ReportNotChecked]:
         """Yield what this report does not speak of, and why. Spec: verification §5."""
         if self.signed is not None and self.signature.time is None:
-            why = "the bundle holds no timestamp" if self.signed.identity is None else "its signature was not verified"
-            yield ReportNotChecked(what="time of signing", why=why)
+            yield ReportNotChecked(what="time of signing", why=undated_reason(self.signed, self.trust))
         if not self.everything_ran:
             yield ReportNotChecked(what="everything below the finding that stopped the procedure", why="not evaluated")
             return
@@ -455,9 +459,19 @@ def _of_parent(request: Request, name: str, source: Source) -> Request:
         recursive=True,
         parent_signers=_below(request.parent_signers, before),
         known_signers=_known_signers(request),
+        now=request.now,
+        timestamp_authorities=_time_trust(request).authorities,
         device=request.device,
         threads=request.threads,
     )
+
+
+def _time_trust(request: Request) -> TimeTrust:
+    """Return whose word on times the caller takes, which is said here or in the policy; raises `CallerError`."""
+    named = (tuple(request.timestamp_authorities), request.policy.authorities if request.policy else ())
+    if all(named):
+        raise CallerError("timestamping authorities beside a policy that names some", hint="name them in one place")
+    return TimeTrust(named[0] or named[1], request.now or datetime.now(UTC))
 
 
 def _known_signers(request: Request) -> list[ExpectedSigner]:

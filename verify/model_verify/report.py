@@ -60,12 +60,12 @@ class ReportLog(Wire):
 
 
 class ReportTime(Wire):
-    """When it was signed. `signed_before` is the earliest of the times that are vouched for."""
+    """When it was signed. `signed_before` is the earliest of the times vouched for, `log` where it is logged."""
 
     signed_before: str
     by: str
     evidence: list[ReportTimeEvidence]
-    log: ReportLog
+    log: ReportLog | None
 
 
 class ReportRoots(Wire):

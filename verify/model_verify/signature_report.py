@@ -11,6 +11,7 @@ from model_verify.envelope import (
     SignatureCheck,
     SignedPayload,
     SigningTime,
+    TimeTrust,
 )
 from model_verify.envelope.evidence import utc_text
 from model_verify.report import ReportLog, ReportSigner, ReportTime, ReportTimeEvidence
@@ -49,5 +50,18 @@ def describe_time(time: SigningTime | None) -> ReportTime | None:
         evidence=[
             ReportTimeEvidence(source=word.source, by=word.by, time=utc_text(word.time)) for word in time.evidence
         ],
-        log=ReportLog(origin=time.log.origin, index=time.log.index),
+        log=None if time.log is None else ReportLog(origin=time.log.origin, index=time.log.index),
     )
+
+
+def undated_reason(signed: SignedPayload, trust: TimeTrust) -> str:
+    """Return why nothing is known of when it was signed."""
+    if signed.identity is not None:
+        return "its signature was not verified"
+    count = len(signed.timestamps)
+    if count == 0:
+        return "the bundle holds no timestamp"
+    counted = "a timestamp" if count == 1 else f"{count} timestamps"
+    if not trust.authorities:
+        return f"the bundle holds {counted}, and you name no authority whose word you take"
+    return f"the bundle holds {counted}, and none that counts"

@@ -18,6 +18,7 @@ from model_verify.envelope import (
     ExpectedSigner,
     SignatureCheck,
     SignedPayload,
+    TimeTrust,
     check_signature,
     is_statement,
     names_signer,
@@ -43,12 +44,18 @@ class SignedStatement:
 
 
 def read_signed_statement(
-    bundle: bytes, expected: Sequence[ExpectedSigner], predicate_types: Collection[str], *, where: str
+    bundle: bytes,
+    expected: Sequence[ExpectedSigner],
+    predicate_types: Collection[str],
+    *,
+    where: str,
+    trust: TimeTrust | None = None,
 ) -> SignedStatement:
     """Return the statement in a bundle, of one of these types, if one of the expected signers signed it.
 
-    `where` names the bundle in findings. Nothing of the payload is parsed below a signature that does not hold, so with
-    nobody expected there is never a statement: SIGNER_NOT_EXPECTED. Findings have the codes of verification V2 to V4;
+    `where` names the bundle in findings; `trust` says whose timestamps count, and when it is verified. Nothing of the
+    payload is parsed below a signature that does not hold, so with nobody expected there is never a statement:
+    SIGNER_NOT_EXPECTED. Findings have the codes of verification V2 to V4;
     one of severity warn does not stop.
 
     Raises `SigstoreMissing` and `TrustConfigUnreadable` where an identity is expected and this cannot be found out.
@@ -60,7 +67,7 @@ def read_signed_statement(
     named = f"key {signed.hint}" if signed.identity is None else str(signed.identity)
     if not expected:
         return SignedStatement((Finding("SIGNER_NOT_EXPECTED", where, "a signer named by you", named),), signed)
-    signature = _check(signed, expected)
+    signature = _check(signed, expected, trust)
     findings = tuple(replace(finding, where=where) for finding in signature.findings)
     if not signature.holds:
         return SignedStatement(findings, signed, signature)
@@ -72,7 +79,7 @@ def read_signed_statement(
     return SignedStatement(findings, signed, signature, head)
 
 
-def _check(signed: SignedPayload, expected: Sequence[ExpectedSigner]) -> SignatureCheck:
+def _check(signed: SignedPayload, expected: Sequence[ExpectedSigner], trust: TimeTrust | None) -> SignatureCheck:
     """Return the check under the first expected signer who signed; else that under the one whom the bundle names.
 
     Whom it names decides nothing but the order: a hint that lies neither lets a bundle in nor keeps one out.
@@ -80,7 +87,7 @@ def _check(signed: SignedPayload, expected: Sequence[ExpectedSigner]) -> Signatu
     named = [signer for signer in expected if names_signer(signed, signer)]
     checks: list[SignatureCheck] = []
     for signer in (*named, *(other for other in expected if other not in named)):
-        checks.append(check_signature(signed, signer))
+        checks.append(check_signature(signed, signer, trust))
         if checks[-1].holds:
             return checks[-1]
     return checks[0]

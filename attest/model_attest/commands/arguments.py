@@ -107,7 +107,7 @@ def read_public_key(text: str) -> PublicKey:
     """Return the public key in a file; raises `KeyUnreadable` that names the file and says what to do."""
     from model_verify.envelope import PublicKey
 
-    pem = _read_secret(place(text), "key")
+    pem = read_small_file(place(text), "key")
     if b"PRIVATE KEY-----" in pem:
         raise KeyUnreadable(f"{text} is a private key", hint="name the public one: `attest keygen` writes PATH.pub")
     try:
@@ -163,7 +163,7 @@ def _source_ref(text: str | None) -> str | None:
 def read_trust_config(text: str) -> bytes:
     """Return a Sigstore trust configuration's bytes; raises `TrustConfigUnreadable` that names the file."""
     try:
-        return _read_secret(place(text), "trust configuration", max_bytes=MAX_TRUST_CONFIG_BYTES)
+        return read_small_file(place(text), "trust configuration", max_bytes=MAX_TRUST_CONFIG_BYTES)
     except KeyUnreadable as error:
         raise TrustConfigUnreadable(error.message, hint=error.hint) from error
 
@@ -185,7 +185,7 @@ def choose_signer(
     config = None if trust_config is None else read_trust_config(trust_config)
 
     def read_token() -> str:
-        return _read_secret(place(identity_token or ""), "token").decode("ascii", "replace").strip()
+        return read_small_file(place(identity_token or ""), "token").decode("ascii", "replace").strip()
 
     source = token_source(None if identity_token is None else read_token, config, announce=say)
     return SigstoreSigner(source, config)
@@ -195,7 +195,7 @@ def read_signer(text: str, password_file: str | None) -> KeySigner:
     """Return the signer whose private key is in a file; raises `KeyUnreadable` that names the file."""
     from model_attest.signers.key import KeySigner
 
-    pem = _read_secret(place(text), "key")
+    pem = read_small_file(place(text), "key")
     password = read_password(password_file)
     try:
         return KeySigner.from_pem(pem, password)
@@ -207,13 +207,13 @@ def read_password(text: str | None) -> bytes | None:
     """Return the first line of a file without its line end, or None for no file."""
     if text is None:
         return None
-    password = _read_secret(place(text), "password").split(b"\n")[0].rstrip(b"\r")
+    password = read_small_file(place(text), "password").split(b"\n")[0].rstrip(b"\r")
     if not password:
         raise KeyUnreadable(f"{text}: the first line is empty", hint="it is the password")
     return password
 
 
-def _read_secret(path: Path, what: str, *, max_bytes: int = MAX_KEY_BYTES) -> bytes:
+def read_small_file(path: Path, what: str, *, max_bytes: int = MAX_KEY_BYTES) -> bytes:
     """Return a small file's bytes; a pipe will do, as in `--key <(vault read …)`, but nobody waits for it forever."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -162,8 +162,8 @@ def _signature(report: Report) -> Area:
 
 
 def _time(time: ReportTime) -> Area:
-    logged = f"entry {time.log.index} of the log {time.log.origin}"
-    return Area("time", "ok", f"signed before {time.signed_before} by the word of {time.by}; {logged}")
+    logged = "" if time.log is None else f"; entry {time.log.index} of the log {time.log.origin}"
+    return Area("time", "ok", f"signed before {time.signed_before} by the word of {time.by}{logged}")
 
 
 def _statement(report: Report) -> Area:

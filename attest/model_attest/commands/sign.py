@@ -16,6 +16,7 @@ from model_attest.commands.arguments import (
     folder_at,
     place,
 )
+from model_attest.commands.trust import TimestampUrlOption, TsaOption, read_authorities, timestamped
 from model_attest.console import Answer, size_text
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def sign(
         ),
     ] = None,
     trust_config: TrustConfigOption = None,
+    timestamp_url: TimestampUrlOption = None,
+    tsa: TsaOption = None,
     name: Annotated[str | None, typer.Option("--name", help="The model's name; else the folder's.")] = None,
     version: Annotated[str | None, typer.Option("--version", help="The model's version.")] = None,
     uri: Annotated[
@@ -66,12 +69,14 @@ def sign(
     from model_attest.inventory import total_bytes
     from model_attest.record.progress import PROGRESS_PATH
     from model_attest.sign import sign_folder
+    from model_verify.envelope import TimeTrust
     from model_verify.signature_report import describe_expected, describe_time
 
     source = folder_at(folder)
-    signer = choose_signer(key, password_file, identity_token, trust_config)
+    trust = TimeTrust(read_authorities(tsa))
+    signer = timestamped(choose_signer(key, password_file, identity_token, trust_config), timestamp_url)
     with console.progress("signing", lambda: total_bytes(source)) as advance:
-        result = sign_folder(place(folder), signer, name=name, version=version, uri=uri, progress=advance)
+        result = sign_folder(place(folder), signer, name=name, version=version, uri=uri, progress=advance, trust=trust)
     assert result.signature.signer is not None
     answer = SignAnswer(
         name=result.name,
@@ -90,6 +95,8 @@ def sign(
     notes = [f"warning: no step gives the weights in {other}" for other in answer.other_weight_sets]
     if (place(folder) / PROGRESS_PATH).exists():
         notes.append(f"warning: a training on record in {folder} has not ended: no step speaks of it")
+    if timestamp_url is not None and answer.time is None:
+        notes.append(f"note: whose the timestamp of {timestamp_url} is was not checked: `--tsa` names whom you trust")
     if result.uri is None:
         notes.append("note: no `--uri` names a repository: in the Hub's cache, copies of this will be rejected")
     if result.replaced_steps > len(result.steps):
@@ -118,7 +125,8 @@ def _lines(folder: str, result: SignResult, answer: SignAnswer, trust_config: st
 def _time_lines(time: ReportTime | None) -> list[str]:
     if time is None:
         return []
-    return [f"  time      before {time.signed_before}, entry {time.log.index} of the log {time.log.origin}"]
+    logged = "" if time.log is None else f", entry {time.log.index} of the log {time.log.origin}"
+    return [f"  time      before {time.signed_before} by the word of {time.by}{logged}"]
 
 
 def _expected(answer: SignAnswer, trust_config: str | None) -> str:

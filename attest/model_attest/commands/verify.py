@@ -22,6 +22,7 @@ from model_attest.commands.arguments import (
     read_public_key,
     weight_bytes,
 )
+from model_attest.commands.trust import TsaOption, read_authorities
 from model_attest.console import Answer
 from model_verify.errors import CallerError
 
@@ -54,6 +55,7 @@ def verify(
         typer.Option("--source-ref", metavar="REF", help="The branch or tag of the job; `refs/tags/*` is any tag."),
     ] = None,
     trust_config: TrustConfigOption = None,
+    tsa: TsaOption = None,
     policy: Annotated[
         str | None,
         typer.Option("--policy", metavar="FILE", help="Whom and what you trust, TOML; its signers stand for `--key`."),
@@ -116,6 +118,7 @@ def verify(
     expected_signer = read_expected_signer(
         key, identity, issuer, trust_config, repository=source_repository, workflow=workflow, ref=source_ref
     )
+    authorities = read_authorities(tsa)
     rules = None if policy is None else load_policy(place(policy))
     parents = named_folders(parent or [])
     parent_signers = {name: read_public_key(path) for name, path in named_paths("--parent-key", parent_key or [])}
@@ -125,6 +128,7 @@ def verify(
         )
     candidates = [folder_at(text) for text in candidate or []]
     trusted = [("key", key), ("trust configuration", trust_config)]
+    trusted += [("timestamping authority", path) for path in tsa or []]
     trusted += [("policy", str(path)) for path in (rules.files if rules else ())]
     notes = [note for what, path in trusted for note in _trust_notes(what, path, source.root)][:_MOST_NOTES]
     folders = [source, *parents.values(), *candidates]
@@ -134,6 +138,7 @@ def verify(
                 source=source,
                 expected_signer=expected_signer,
                 policy=rules,
+                timestamp_authorities=authorities,
                 parents=parents,
                 candidates=candidates,
                 recursive=recursive,

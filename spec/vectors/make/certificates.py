@@ -33,7 +33,12 @@ def key_usage(*, signs_certificates: bool) -> bytes:
 
 
 def extended_key_usage(purpose: str, *, critical: bool = False) -> bytes:
-    return extension("2.5.29.37", sequence(oid(purpose)), critical=critical)
+    return extension("2.5.29.37", purposes(purpose), critical=critical)
+
+
+def purposes(*listed: str) -> bytes:
+    """Return the value of an extended key usage."""
+    return sequence(*(oid(purpose) for purpose in listed))
 
 
 @dataclass(frozen=True, slots=True)

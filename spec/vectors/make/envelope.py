@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from decimal_text import coefficient_bits
 from keys import RELEASE, Key
@@ -37,6 +38,12 @@ def compact(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+class Stamping(Protocol):
+    """Who dates signatures."""
+
+    def stamp(self, message: bytes, seconds: int) -> bytes: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Signing:
     """How a bundle is made: by which key, over which type, and what the envelope then says."""
@@ -45,13 +52,19 @@ class Signing:
     signed_type: str = PAYLOAD_TYPE
     payload_type: str = PAYLOAD_TYPE
     hint: str | None = None
+    stamps: Sequence[tuple[Stamping, int]] = ()
+    """Who dates the signature, at which second."""
 
     def bundle(self, payload: bytes) -> Object:
         """Return the bundle over `payload` as an object that a caller may alter."""
         signature = self.key.sign(pae(self.signed_type, payload))
+        named: Object = {"publicKey": {"hint": self.hint or self.key.hint()}, "tlogEntries": []}
+        if self.stamps:
+            listed = [{"signedTimestamp": encoded(by.stamp(signature, seconds))} for by, seconds in self.stamps]
+            named["timestampVerificationData"] = {"rfc3161Timestamps": listed}
         return {
             "mediaType": MEDIA_TYPE,
-            "verificationMaterial": {"publicKey": {"hint": self.hint or self.key.hint()}, "tlogEntries": []},
+            "verificationMaterial": named,
             "dsseEnvelope": {
                 "payload": encoded(payload),
                 "payloadType": self.payload_type,

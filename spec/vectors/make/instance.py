@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -13,7 +13,7 @@ from certificates import CODE_SIGNING, ECDSA_SHA256, TIME_STAMPING, Authority, S
 from der import NULL, der_integer, generalized_time, octets, oid, sequence, set_of, tagged
 from envelope import MEDIA_TYPE, PAYLOAD_TYPE, Object, compact, encoded, pae
 from jcs import canonical
-from keys import Key
+from keys import Key, pem
 from merkle import sha256
 
 SIGNED_AT = 1_767_225_600
@@ -76,6 +76,10 @@ class Instance:
         kind = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"
         return compact({"mediaType": kind, "trustedRoot": root, "signingConfig": signing})
 
+    def authority_pem(self) -> bytes:
+        """Return the certificates of the timestamping authority, PEM."""
+        return pem("CERTIFICATE", self.stamping.certificate) + pem("CERTIFICATE", self.root.certificate)
+
     def _log(self, key: Key, key_id: bytes) -> Object:
         kind = "PKIX_ED25519" if key.kind == "ed25519" else "PKIX_ECDSA_P256_SHA_256"
         return {
@@ -99,15 +103,22 @@ class Instance:
         """Return the certificate of a signer's key, from the second that it signs in."""
         return certificates.of_signer(signer, key, self.issuing, self._key("ct"), (SIGNED_AT, SIGNED_AT + LIFETIME_S))
 
-    def stamp(self, message: bytes, seconds: int) -> bytes:
-        """Return the response that says that `message` existed then. RFC 3161 §2.4.2."""
-        by = self.stamping
+    def stamp(
+        self, message: bytes, seconds: int, *, by: Authority | None = None, brought: Sequence[bytes] = (),
+        named: Key | None = None, status: int = 0, time: bytes | None = None,
+    ) -> bytes:  # fmt: skip
+        """Return the response that says that `message` existed then. RFC 3161 §2.4.2.
+
+        `by` is another authority below the root, `brought` are certificates that come along, `named` is whose number
+        stands for the signer's, `time` is DER in place of `seconds`.
+        """
+        by = by or self.stamping
         info = sequence(
             der_integer(1),
             oid("1.3.6.1.4.1.57264.2"),
             sequence(_SHA256, octets(sha256(message))),
             der_integer(1),
-            generalized_time(seconds),
+            time or generalized_time(seconds),
         )
         essence = sequence(sequence(sequence(octets(sha256(by.certificate)))))
         attributes = [
@@ -115,7 +126,7 @@ class Instance:
             sequence(oid("1.2.840.113549.1.9.4"), set_of(octets(sha256(info)))),
             sequence(oid("1.2.840.113549.1.9.16.2.47"), set_of(essence)),
         ]
-        serial = der_integer(int.from_bytes(sha256(by.key.raw_public())[:8], "big"))
+        serial = der_integer(int.from_bytes(sha256((named or by.key).raw_public())[:8], "big"))
         signer = sequence(
             der_integer(1),
             sequence(certificates.name(self.root.common), serial),
@@ -125,9 +136,10 @@ class Instance:
             octets(by.key.sign(set_of(*attributes))),
         )
         content = sequence(oid("1.2.840.113549.1.9.16.1.4"), tagged(0, octets(info)))
-        signed = sequence(der_integer(3), set_of(_SHA256), content, set_of(signer))
+        along = [tagged(0, *sorted(brought))] if brought else []
+        signed = sequence(der_integer(3), set_of(_SHA256), content, *along, set_of(signer))
         token = sequence(oid("1.2.840.113549.1.7.2"), tagged(0, signed))
-        return sequence(sequence(der_integer(0)), token)
+        return sequence(sequence(der_integer(status)), token)
 
     def entry_v1(self, envelope: Object, certificate: bytes, seconds: int) -> Object:
         """Return an entry that the log promised, with the time; the log has one entry before it."""

@@ -70,13 +70,18 @@ class Key:
 
     def pem(self) -> bytes:
         """Return the SubjectPublicKeyInfo as PEM."""
-        text = base64.b64encode(self.public_der()).decode()
-        lines = [text[at : at + 64] for at in range(0, len(text), 64)]
-        return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""]).encode()
+        return pem("PUBLIC KEY", self.public_der())
 
     def hint(self) -> str:
         """Return the key hint. Spec: statement §4.4."""
         return hashlib.sha256(self.public_der()).hexdigest()
+
+
+def pem(label: str, data: bytes) -> bytes:
+    """Return DER as PEM."""
+    text = base64.b64encode(data).decode()
+    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
+    return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""]).encode()
 
 
 @cache

@@ -6,12 +6,16 @@
     certificate  whom a certificate names, unverified
     check        whether the expected signer signed
     sigstore     signatures under certificates, by the sigstore client; imported only where one is checked
-    timestamps   timestamps of RFC 3161
+    authority    whose timestamps the caller takes
+    timestamps   timestamps of RFC 3161; imported only where one is checked
+    dating       when a bundle was signed, by its timestamps
+    pem          certificates in files of the caller's
     evidence     when something was signed, and by whose word
 
 Everything that the payload says is parsed elsewhere, after this.
 """
 
+from model_verify.envelope.authority import TimestampAuthority, TimeTrust
 from model_verify.envelope.bundle import (
     MAX_BUNDLE_BYTES,
     SignedPayload,
@@ -37,6 +41,8 @@ __all__ = [
     "SignedPayload",
     "SigningTime",
     "TimeEvidence",
+    "TimeTrust",
+    "TimestampAuthority",
     "check_signature",
     "ecdsa_hash",
     "is_statement",

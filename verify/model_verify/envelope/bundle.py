@@ -30,7 +30,9 @@ class SignedPayload:
     claims: JobClaims | None = None
     """What the certificate says of a job in a CI; None where the bundle names a key."""
     material: CertificateMaterial | None = None
-    """The certificate, its place in a log and its timestamps; None where the bundle names a key."""
+    """The certificate and its place in a log; None where the bundle names a key."""
+    timestamps: tuple[bytes, ...] = ()
+    """Timestamps of the signature, in DER."""
     bundle: bytes = b""
     """The bundle as it was read."""
 
@@ -69,10 +71,18 @@ def open_bundle(data: bytes) -> SignedPayload:
             identity=identity,
             claims=claims,
             material=bundle.verification_material,
+            timestamps=bundle.verification_material.signed_timestamps,
             bundle=data,
         )
-    hint = bundle.verification_material.public_key.hint
-    return SignedPayload(payload, envelope.payload_type, signature, hint=hint, bundle=data)
+    named = bundle.verification_material
+    return SignedPayload(
+        payload,
+        envelope.payload_type,
+        signature,
+        hint=named.public_key.hint,
+        timestamps=named.signed_timestamps,
+        bundle=data,
+    )
 
 
 def _decode(text: str, member: str) -> bytes:

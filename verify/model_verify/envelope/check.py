@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
+from model_verify.envelope.authority import TimeTrust
 from model_verify.envelope.bundle import SignedPayload
+from model_verify.envelope.dating import date_signature
 from model_verify.envelope.evidence import SigningTime
 from model_verify.envelope.identity import ExpectedIdentity, ExpectedJob, JobClaims
 from model_verify.envelope.key import PublicKey
@@ -35,16 +37,20 @@ class SignatureCheck:
         return self.signer is not None
 
 
-def check_signature(signed: SignedPayload, expected: ExpectedSigner) -> SignatureCheck:
-    """Return whether `expected` signed; where that does not hold, why.
+def check_signature(signed: SignedPayload, expected: ExpectedSigner, trust: TimeTrust | None = None) -> SignatureCheck:
+    """Return whether `expected` signed, and when; where that does not hold, why.
 
-    Raises `SigstoreMissing` and `TrustConfigUnreadable` where an identity is expected and this cannot be found out.
+    `trust` says whose timestamps count; those of an identity's bundle are judged by its instance.
+
+    Raises `SigstoreMissing` and `TrustConfigUnreadable` where an identity is expected, and `TimestampsMissing` where an
+    authority is trusted, and this cannot be found out.
     """
     match expected:
         case PublicKey():
             # A certificate is no reason to look past the caller's key: what is signed under one is not signed by it.
             if signed.hint is not None and expected.verifies(signed):
-                return SignatureCheck(expected)
+                time, findings = date_signature(signed, trust or TimeTrust())
+                return SignatureCheck(expected, findings=findings, time=time)
             return failed("SIGNATURE_INVALID", f"signed by key {expected.hint}", claimed_signer(signed))
         case ExpectedIdentity() | ExpectedJob():
             if signed.material is None:

@@ -1,4 +1,4 @@
-"""When something was signed, and by whose word. Spec: statement §6.5."""
+"""When something was signed, and by whose word. Spec: statement §6.7, §9."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class SigningTime:
     """All verified evidence of when something was signed; there is at least one."""
 
     evidence: tuple[TimeEvidence, ...]
-    log: LogPlace
+    log: LogPlace | None = None
+    """Where it is logged; None where it is in no log."""
 
     @property
     def earliest(self) -> TimeEvidence:

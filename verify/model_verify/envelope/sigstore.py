@@ -15,20 +15,21 @@ from datetime import UTC, datetime
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from model_verify.envelope.authority import TimestampAuthority
 from model_verify.envelope.bundle import SignedPayload
 from model_verify.envelope.certificate import read_claims, read_identity
 from model_verify.envelope.check import SignatureCheck, failed
+from model_verify.envelope.dating import untrusted_timestamps
 from model_verify.envelope.evidence import LogPlace, SigningTime, TimeEvidence
 from model_verify.envelope.identity import ExpectedIdentity, ExpectedJob, Identity, JobClaims
 from model_verify.errors import SigstoreMissing, TrustConfigUnreadable
-from model_verify.findings import Finding
-from model_verify.models import BUNDLE_PATH, CertificateMaterial, LogEntry
+from model_verify.models import CertificateMaterial, LogEntry
 
 try:
     from sigstore.models import Bundle, ClientTrustConfig, TrustedRoot
     from sigstore.verify import Verifier
 
-    from model_verify.envelope.timestamps import TimestampAuthority, verified_time
+    from model_verify.envelope.timestamps import verified_time
 except ImportError as missing:
     raise SigstoreMissing(
         "identities are verified by the sigstore client, which is not installed",
@@ -63,19 +64,14 @@ def verify_certified(
     if named.identity is None or not named.is_expected(expected):
         job = f", {named.claims}" if isinstance(expected, ExpectedJob) else ""
         return failed("IDENTITY_MISMATCH", f"signed by {expected}", f"signed by {named.identity}{job}")
-    stamps = [
-        verified_time(stamp, signed.signature, root.timestamp_authorities) for stamp in material.signed_timestamps
-    ]
+    stamps = [verified_time(stamp, signed.signature, root.timestamp_authorities) for stamp in signed.timestamps]
     evidence = (*(stamp for stamp in stamps if stamp), *_promised(material.log_entry))
     if not evidence:
         return failed("SIGNATURE_INVALID", f"signed by {expected}", "nothing shows when it was signed")
-    untrusted = Finding(
-        "TIMESTAMP_UNTRUSTED", BUNDLE_PATH, "timestamps by authorities that you trust", f"{stamps.count(None)} by none"
-    )
     return SignatureCheck(
         ExpectedIdentity(named.identity, expected.trust_config),
         claims=named.claims,
-        findings=(untrusted,) if None in stamps else (),
+        findings=(untrusted_timestamps(f"{stamps.count(None)} by none"),) if None in stamps else (),
         time=SigningTime(evidence, _place(material.log_entry)),
     )
 
@@ -102,8 +98,8 @@ class _Root:
 
     def __init__(self, trusted_root: TrustedRoot) -> None:
         self.timestamp_authorities = [
-            TimestampAuthority(
-                tuple(authority.certificates(allow_expired=True)),
+            TimestampAuthority.from_chain(
+                authority.certificates(allow_expired=True),
                 authority.validity_period_start,
                 authority.validity_period_end,
             )

@@ -21,6 +21,9 @@ from model_verify.models.envelope import (
     KeyMaterial,
     LogEntry,
     PublicKeyHint,
+    SignedTimestamp,
+    Timestamped,
+    Timestamps,
     decode_base64,
 )
 from model_verify.models.manifest import (
@@ -196,6 +199,7 @@ __all__ = [
     "RunStep",
     "Script",
     "Sha256Only",
+    "SignedTimestamp",
     "Size",
     "StatementHead",
     "StepHead",
@@ -205,6 +209,8 @@ __all__ = [
     "TensorName",
     "TensorNames",
     "TensorSelection",
+    "Timestamped",
+    "Timestamps",
     "TrainStep",
     "TrainingMethod",
     "TrainingRecord",

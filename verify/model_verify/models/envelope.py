@@ -60,10 +60,31 @@ class Empty(Wire):
     """An object without members."""
 
 
-class KeyMaterial(Document):
+class SignedTimestamp(Document):
+    signed_timestamp: Base64 = Field(alias="signedTimestamp")
+
+
+class Timestamps(Document):
+    rfc3161: Annotated[list[SignedTimestamp], Field(max_length=MAX_TIMESTAMPS)] = Field(
+        alias="rfc3161Timestamps", default=[]
+    )
+
+
+class Timestamped(Document):
+    """What may carry timestamps of its signature."""
+
+    timestamps: Maybe[Timestamps] = Field(alias="timestampVerificationData", default=None)
+
+    @property
+    def signed_timestamps(self) -> tuple[bytes, ...]:
+        """The timestamps, in DER."""
+        listed = self.timestamps.rfc3161 if self.timestamps else []
+        return tuple(decode_base64(stamp.signed_timestamp) for stamp in listed)
+
+
+class KeyMaterial(Timestamped):
     public_key: PublicKeyHint = Field(alias="publicKey")
     tlog_entries: Maybe[Annotated[list[Empty], Field(max_length=0)]] = Field(alias="tlogEntries", default=None)
-    timestamps: Maybe[Empty] = Field(alias="timestampVerificationData", default=None)
 
 
 class X509Certificate(Document):
@@ -112,30 +133,13 @@ class LogEntry(Document):
         return int(self.integrated_time) or None
 
 
-class SignedTimestamp(Document):
-    signed_timestamp: Base64 = Field(alias="signedTimestamp")
-
-
-class Timestamps(Document):
-    rfc3161: Annotated[list[SignedTimestamp], Field(max_length=MAX_TIMESTAMPS)] = Field(
-        alias="rfc3161Timestamps", default=[]
-    )
-
-
-class CertificateMaterial(Document):
+class CertificateMaterial(Timestamped):
     certificate: X509Certificate
     tlog_entries: Annotated[list[LogEntry], Field(min_length=1, max_length=1)] = Field(alias="tlogEntries")
-    timestamps: Maybe[Timestamps] = Field(alias="timestampVerificationData", default=None)
 
     @property
     def log_entry(self) -> LogEntry:
         return self.tlog_entries[0]
-
-    @property
-    def signed_timestamps(self) -> list[bytes]:
-        """The timestamps, in DER."""
-        listed = self.timestamps.rfc3161 if self.timestamps else []
-        return [decode_base64(stamp.signed_timestamp) for stamp in listed]
 
     @model_validator(mode="after")
     def _place_is_signed(self) -> Self:

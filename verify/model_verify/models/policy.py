@@ -78,6 +78,12 @@ class SignerRules(PolicyPart):
     jobs: Entries[PolicyJob] | None = None
 
 
+class TimestampRules(PolicyPart):
+    """Whose timestamps count."""
+
+    authorities: Entries[FileName]
+
+
 class ParentRules(PolicyPart):
     origin: Literal["anchored"] | None = None
     allowed: Entries[ParentPattern] | None = None
@@ -118,6 +124,7 @@ class PolicyDocument(PolicyPart):
     document_schema: Literal["https://model-attest.github.io/policy/v1"] = Field(alias="schema")
     minimum_level: Annotated[int, Field(ge=1, le=3)] | None = None
     signers: SignerRules | None = None
+    timestamps: TimestampRules | None = None
     anchors: (
         Annotated[
             dict[Annotated[str, StringConstraints(min_length=1, max_length=256)], WireCheckpointRoot],

@@ -10,7 +10,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,11 @@ from model_verify.envelope import (
     Identity,
     PublicKey,
     SignatureCheck,
+    TimestampAuthority,
 )
-from model_verify.errors import CallerError, KeyUnreadable
+from model_verify.errors import CallerError, CertificateUnreadable, KeyUnreadable
 from model_verify.findings import REASONS
-from model_verify.models.policy import LicenseRules, PolicyDocument, SignerRules
+from model_verify.models.policy import LicenseRules, PolicyDocument, SignerRules, TimestampRules
 from model_verify.policy.licenses import MalformedLicense, read_license
 
 MAX_POLICY_BYTES = 256 << 10
@@ -71,6 +72,8 @@ class Policy:
     signers: AcceptedSigners | None = None
     anchors: Mapping[CheckpointRoot, str] = field(default_factory=dict)
     """The caller's own names of checkpoint roots."""
+    authorities: tuple[TimestampAuthority, ...] = ()
+    """Whose timestamps count, where the caller names no others."""
     files: tuple[Path, ...] = ()
     """What it was read from: the policy file, and those that it names."""
 
@@ -84,7 +87,7 @@ def load_policy(path: Path) -> Policy:
         return _read_small(named[-1], MAX_NAMED_FILE_BYTES)
 
     policy = read_policy(_read_small(path, MAX_POLICY_BYTES), name=str(path), read_file=read_named)
-    return Policy(policy.digest, policy.rules, policy.signers, policy.anchors, tuple(named))
+    return replace(policy, files=tuple(named))
 
 
 def read_policy(data: bytes, *, name: str, read_file: ReadFile) -> Policy:
@@ -109,7 +112,8 @@ def read_policy(data: bytes, *, name: str, read_file: ReadFile) -> Policy:
     if len(anchors) != len(rules.anchors or {}):
         raise CallerError(f"{name}: anchors: one root under two names", hint="a root has one name in a report")
     signers = None if rules.signers is None else _accepted(rules.signers, name, read_file)
-    return Policy(FileDigest(hashlib.sha256(data).digest()), rules, signers, anchors)
+    authorities = () if rules.timestamps is None else tuple(_authorities(rules.timestamps, name, read_file))
+    return Policy(FileDigest(hashlib.sha256(data).digest()), rules, signers, anchors, authorities)
 
 
 def _parse(data: bytes, name: str) -> dict[str, Any]:
@@ -188,6 +192,16 @@ def _keys(rules: SignerRules, name: str, read_file: ReadFile) -> Iterator[Public
         try:
             yield PublicKey.from_pem(pem)
         except KeyUnreadable as error:
+            raise CallerError(f"{where}: {path}: {error.message}", hint=error.hint) from error
+
+
+def _authorities(rules: TimestampRules, name: str, read_file: ReadFile) -> Iterator[TimestampAuthority]:
+    for place, path in enumerate(rules.authorities):
+        where = f"{name}: timestamps.authorities.{place}"
+        pem = _named(where, path, read_file)
+        try:
+            yield TimestampAuthority.from_pem(pem)
+        except CertificateUnreadable as error:
             raise CallerError(f"{where}: {path}: {error.message}", hint=error.hint) from error
 
 

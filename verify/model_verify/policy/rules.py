@@ -12,6 +12,7 @@ from typing import assert_never
 
 from model_verify.digest import CheckpointRoot
 from model_verify.envelope import SigningTime
+from model_verify.envelope.authority import MOST_SKEW
 from model_verify.envelope.evidence import utc_text
 from model_verify.files import PICKLE_FORMATS, weight_format
 from model_verify.findings import Finding, limited
@@ -29,8 +30,6 @@ from model_verify.policy.document import Policy
 from model_verify.policy.licenses import License, MalformedLicense, read_expression, read_license
 from model_verify.report import ReportCoverage, ReportMaterial, ReportStep, Verdict
 
-MOST_SKEW = timedelta(minutes=5)
-"""By how much a time may lie ahead of the verifier's clock."""
 _MOST_SHOWN = 200
 
 

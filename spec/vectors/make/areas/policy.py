@@ -22,12 +22,15 @@ from folder import (
     train_step,
     verified,
 )
+from instance import TOWN as INSTANCE
 from keys import RELEASE, RELEASE_P384, STRANGER
 from vector import JsonObject, Vector
 
 P = "policy "
 SCHEMA = 'schema = "https://model-attest.github.io/policy/v1"\n'
 NOW = "2026-07-01T12:00:00Z"
+NOW_S = 1_782_907_200
+DAY_BEFORE = NOW_S - 86_400
 ROOT_A, ROOT_B = ("sha256:" + toy.root(one).hex() for one in (A, B))
 URI_A, URI_B = "pkg:huggingface/big/a@" + "1" * 40, "pkg:huggingface/town/b@" + "2" * 40
 
@@ -41,6 +44,8 @@ def held(name: str, clause: str, words: str, one: Given, text: str, outcome: Out
     """Return a vector of a folder under a policy; the keys that policies name lie beside it."""
     files = {**one.files(), "policy.toml": (SCHEMA + text).encode(), "lab.pub": RELEASE.pem()}
     files["other.pub"] = STRANGER.pem()
+    if "tsa.pem" in text:
+        files["tsa.pem"] = INSTANCE.authority_pem()
     return Vector("policy", name, P + clause, words, described(one), outcome.described(), files)
 
 
@@ -255,6 +260,28 @@ def outcomes() -> Iterator[Vector]:
     yield held("never-looser", "§1", words, flipped, lenient, rejected("TENSOR_MISMATCH"))
 
 
+def times() -> Iterator[Vector]:
+    """Yield policy §5: rules on time, of bundles with a timestamp."""
+    trusted = '[timestamps]\nauthorities = ["tsa.pem"]\n'
+    for name, words, stamped_at, text, outcome in (
+        ("timestamp-there", "A timestamp.", DAY_BEFORE, '[time]\nrequired = ["timestamp"]', verified(3)),
+        ("timestamp-no-log", "A timestamp, and no log.", DAY_BEFORE, '[time]\nrequired = ["log"]',
+         rejected("POLICY_TIME")),
+        ("timestamp-young", "A day old.", DAY_BEFORE, "[time]\nmaximum-age-days = 1", verified(3)),
+        ("timestamp-old", "A day and a second old.", DAY_BEFORE - 1, "[time]\nmaximum-age-days = 1",
+         rejected("POLICY_TIME")),
+        ("timestamp-ahead", "Four minutes ahead of the clock.", NOW_S + 240, "[time]\nmaximum-age-days = 1",
+         verified(3)),
+        ("timestamp-far-ahead", "Six minutes ahead of the clock: no evidence.", NOW_S + 360,
+         "[time]\nmaximum-age-days = 1", rejected("POLICY_TIME", "TIMESTAMP_UNTRUSTED")),
+    ):  # fmt: skip
+        one = given(claim(signing=Signing(stamps=((INSTANCE, stamped_at),))))
+        yield held(name, "§5", words, one, f"{trusted}{text}\n", outcome)
+    words = "A timestamp, and the policy names no authority."
+    one = given(claim(signing=Signing(stamps=((INSTANCE, DAY_BEFORE),))))
+    yield held("timestamp-nobody", "§5", words, one, '[time]\nrequired = ["timestamp"]\n', rejected("POLICY_TIME"))
+
+
 def malformed() -> Iterator[Vector]:
     """Yield policy §1.2."""
     cases: Mapping[str, tuple[str, str, str]] = {
@@ -284,6 +311,9 @@ def malformed() -> Iterator[Vector]:
         "signers-nobody": ("Signers, and nobody among them.", "[signers]\n", "signers"),
         "key-missing": ("A key file that is not there.", '[signers]\nkeys = ["lost.pub"]\n', "signers.keys.0"),
         "key-none": ("A key file that is none.", '[signers]\nkeys = ["policy.toml"]\n', "signers.keys.0"),
+        "authority-none": ("An authority without certificates.", '[timestamps]\nauthorities = ["lab.pub"]\n',
+                           "timestamps.authorities.0"),
+        "authorities-nobody": ("Authorities, and nobody among them.", "[timestamps]\n", "timestamps.authorities"),
         "identity-half": ("An identity without issuer.", '[[signers.identities]]\nname = "x"\n',
                           "signers.identities.0.issuer"),
         "job-half": ("A job without repository.", '[[signers.jobs]]\nissuer = "https://issuer.example"\n',
@@ -303,5 +333,5 @@ def malformed() -> Iterator[Vector]:
 
 def vectors() -> Iterator[Vector]:
     """Yield the vectors of this area."""
-    for part in (signers, parents, licences, outcomes, malformed):
+    for part in (signers, parents, licences, outcomes, times, malformed):
         yield from part()
