@@ -92,11 +92,13 @@ def sign_folder(
     name: str | None = None,
     version: str | None = None,
     uri: str | None = None,
+    detached: Path | None = None,
     progress: Progress | None = None,
     trust: TimeTrust | None = None,
 ) -> SignResult:
-    """Sign the model in `folder` and write `attestation/`.
+    """Sign the model in `folder` and write `attestation/`; with `detached`, its files into that new folder elsewhere.
 
+    Whoever signs detached need not own the folder: nothing is written there.
     The default name is the folder's; the default `uri` is that of the repository where the folder is of the Hub cache.
     Absorbs the step records under `.attest/steps`. `trust` says whose timestamps count in the self-check. Whatever goes
     wrong, and with KeyboardInterrupt, an attestation that was there stays whole, and nothing else is left behind.
@@ -116,7 +118,9 @@ def sign_folder(
     name = source.root.name if name is None else name
     uri = source.repository if uri is None else uri
     describe_model(name, declared_root, version=version, uri=uri)
-    if not os.access(folder, os.W_OK):
+    if detached is not None:
+        _check_detached(source, detached)
+    elif not os.access(folder, os.W_OK):
         raise OutputError(f"{folder}: not writable", hint="make the folder writable, or sign a copy of it")
     inventory = take_inventory(source, progress=progress)
     others = {s.prefix: s.checkpoint_root for s in inventory.manifest.weight_sets if not s.primary}
@@ -131,9 +135,20 @@ def sign_folder(
     signature = check_attestation(
         attestation.manifest, attestation.leaves, attestation.bundle, signer=signer, statement=statement, trust=trust
     )
-    replaced_steps = _stated_steps(source)
-    _write(folder, attestation)
-    return _result(folder, inventory, model, manifest_digest, materials, steps, signature, replaced_steps)
+    replaced_steps = _stated_steps(source) if detached is None else 0
+    bundle_path = _write(folder, attestation) if detached is None else _write_detached(detached, attestation)
+    return _result(bundle_path, inventory, model, manifest_digest, materials, steps, signature, replaced_steps)
+
+
+def _check_detached(source: LocalFolder, detached: Path) -> None:
+    """Raise where a detached attestation would become a part of the model, or take the place of something."""
+    place = detached.resolve()
+    if place.is_relative_to(source.root):
+        raise CallerError(f"{detached} lies in the model's folder", hint="name a folder outside of it")
+    if os.path.lexists(detached):
+        raise OutputError(f"{detached} is already there", hint="name another folder: an attestation is not replaced")
+    if not detached.parent.is_dir():
+        raise OutputError(f"{detached.parent} is no folder", hint="make it first")
 
 
 def _check_steps(
@@ -237,27 +252,39 @@ def _stated_steps(source: LocalFolder) -> int:
         return 0
 
 
-def _write(folder: Path, attestation: _Attestation) -> None:
-    """Make `attestation` the folder's attestation, whole or not at all."""
+def _write_detached(out: Path, attestation: _Attestation) -> Path:
+    """Make a new folder of the attestation's files, whole or not at all, and return where its bundle is."""
+    with output_errors(out), stage_folder(out.absolute().parent, f".{out.name}.") as stage:
+        _stage(stage, attestation)
+        replace_folder(stage / ATTESTATION_FOLDER, out, stage / "replaced")
+    return out / BUNDLE_PATH.removeprefix(f"{ATTESTATION_FOLDER}/")
+
+
+def _stage(stage: Path, attestation: _Attestation) -> None:
+    (stage / ATTESTATION_FOLDER).mkdir()
+    write_synced(stage / MANIFEST_PATH, attestation.manifest)
+    write_synced(stage / LEAVES_PATH, attestation.leaves)
+    write_synced(stage / BUNDLE_PATH, attestation.bundle)
+    sync_folder(stage / ATTESTATION_FOLDER)
+
+
+def _write(folder: Path, attestation: _Attestation) -> Path:
+    """Make `attestation` the folder's attestation, whole or not at all, and return where its bundle is."""
     work = folder / WORK_FOLDER
     with output_errors(folder):
         try:
             work.mkdir(exist_ok=True)
             with stage_folder(work, "stage-") as stage:
-                staged = stage / ATTESTATION_FOLDER
-                staged.mkdir()
-                write_synced(stage / MANIFEST_PATH, attestation.manifest)
-                write_synced(stage / LEAVES_PATH, attestation.leaves)
-                write_synced(stage / BUNDLE_PATH, attestation.bundle)
-                sync_folder(staged)
-                replace_folder(staged, folder / ATTESTATION_FOLDER, stage / "replaced")
+                _stage(stage, attestation)
+                replace_folder(stage / ATTESTATION_FOLDER, folder / ATTESTATION_FOLDER, stage / "replaced")
         finally:
             with contextlib.suppress(OSError):
                 work.rmdir()  # stays where it holds records
+    return folder / BUNDLE_PATH
 
 
 def _result(
-    folder: Path,
+    bundle_path: Path,
     inventory: Inventory,
     model: ModelIdentity,
     manifest_digest: FileDigest,
@@ -280,5 +307,5 @@ def _result(
         other_weight_sets=tuple(weight_set.prefix for weight_set in manifest.weight_sets if not weight_set.primary),
         signature=signature,
         replaced_steps=replaced_steps,
-        bundle_path=folder / BUNDLE_PATH,
+        bundle_path=bundle_path,
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from model_verify.envelope import PublicKey
 from model_verify.findings import REASONS, Severity
 from model_verify.procedure import Request, verify
+from model_verify.sources.detached import DetachedAttestation
 from model_verify.sources.local import LocalFolder
 from tests.vectors.vector import Vector
 
@@ -28,6 +29,7 @@ def test_a_folder_gets_the_verdict_of_the_vector(vector: Vector, tmp_path: Path)
             parents={name: LocalFolder(copy / folder) for name, folder in given["parents"].items()},
             candidates=[LocalFolder(copy / folder) for folder in given["candidates"]],
             repository=given["repository"],
+            attestation=DetachedAttestation(copy / given["attestation"]) if "attestation" in given else None,
             recursive=given.get("recursive", False),
         )
     )

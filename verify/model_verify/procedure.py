@@ -53,7 +53,14 @@ from model_verify.report import (
     decide,
     report_finding,
 )
-from model_verify.signature_report import describe_signer, describe_time, undated_reason
+from model_verify.signature_report import (
+    describe_bundle,
+    describe_detached,
+    describe_signer,
+    describe_time,
+    undated_reason,
+)
+from model_verify.sources.detached import DetachedAttestation, DetachedSource
 from model_verify.sources.source import Entry, EntryKind, Source, read_whole
 from model_verify.statement import Statement, read_statement
 
@@ -82,6 +89,8 @@ class Request:
     threads: int | None = None
     progress: Callable[[int], None] | None = None
     policy: Policy | None = None
+    attestation: DetachedAttestation | None = None
+    """Where it is not the source's own attestation that is to be read, but somebody's outside of it."""
     now: datetime | None = None
     """When it is verified; the machine's clock where it is None."""
     timestamp_authorities: Sequence[TimestampAuthority] = ()
@@ -106,6 +115,8 @@ class _Procedure:
         self.request = request
         self.source = request.source
         self.trust = _time_trust(request)
+        if request.attestation is not None:
+            self.source = DetachedSource(request.source, request.attestation)
         self.repository = request.repository or request.source.repository
         self.findings: list[Finding] = []
         self.signed: SignedPayload | None = None
@@ -349,12 +360,15 @@ class _Procedure:
         """Return the report. Module: report."""
         judged = self.judgement
         verdict, level, link = self.decide()
+        more = self.describe_ancestors(verdict)
+        more += describe_detached(self.request.attestation, self.signature) if level else ""
         return Report(
             reference=self.source.label,
             commit=self.source.commit,
             verdict=verdict,
             level=level,
-            headline=f"{verdict}{f' level {level}' if level else ''}: {link}{self.describe_ancestors(verdict)}",
+            headline=f"{verdict}{f' level {level}' if level else ''}: {link}{more}",
+            bundle=describe_bundle(self.signed, self.request.attestation),
             signer=describe_signer(self.signed, self.signature),
             time=describe_time(self.signature.time),
             roots=self.describe_roots(),
@@ -419,6 +433,9 @@ class _Procedure:
             uri = self.statement.model.uri
             why = f"the signer says {uri}" if uri else "the signer names none"
             yield ReportNotChecked(what="the repository", why=f"a local folder does not show it; {why}")
+        if self.request.attestation is not None:
+            why = f"the attestation is detached, from {self.request.attestation.label}"
+            yield ReportNotChecked(what="what the repository itself attests", why=why)
         for name in self.statement.not_evaluated:
             yield ReportNotChecked(what=f"`{name}` of the statement", why="not evaluated by this version")
         for step in self.pipeline.steps:

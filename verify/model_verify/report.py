@@ -68,6 +68,13 @@ class ReportTime(Wire):
     log: ReportLog | None
 
 
+class ReportBundle(Wire):
+    """The bundle that was read. `detached` names the place, where that is outside of the repository."""
+
+    digest: WireFileDigest
+    detached: str | None
+
+
 class ReportRoots(Wire):
     checkpoint: WireCheckpointRoot
     manifest: WireFileDigest
@@ -104,6 +111,7 @@ class ReportAttestation(Wire):
     verdict: Verdict
     level: Literal[1, 2, 3] | None
     headline: str
+    bundle: ReportBundle | None
     signer: ReportSigner | None
     statement: ReportModel | None
     steps: list[ReportStep]
@@ -197,6 +205,7 @@ class Report(Wire):
     verdict: Verdict
     level: Literal[1, 2, 3] | None
     headline: str
+    bundle: ReportBundle | None
     signer: ReportSigner | None
     time: ReportTime | None
     roots: ReportRoots | None
@@ -224,6 +233,7 @@ class Report(Wire):
             verdict=self.verdict,
             level=self.level,
             headline=self.headline,
+            bundle=self.bundle,
             signer=self.signer,
             statement=self.statement,
             steps=self.steps,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import assert_never
 
+from model_verify.digest import FileDigest
 from model_verify.envelope import (
     ExpectedIdentity,
     KnownSigner,
@@ -14,7 +16,23 @@ from model_verify.envelope import (
     TimeTrust,
 )
 from model_verify.envelope.evidence import utc_text
-from model_verify.report import ReportLog, ReportSigner, ReportTime, ReportTimeEvidence
+from model_verify.report import ReportBundle, ReportLog, ReportSigner, ReportTime, ReportTimeEvidence
+from model_verify.sources.detached import DetachedAttestation
+
+
+def describe_bundle(signed: SignedPayload | None, attestation: DetachedAttestation | None) -> ReportBundle | None:
+    """Return which bundle was read; None where there is none that could be."""
+    if signed is None:
+        return None
+    digest = FileDigest(hashlib.sha256(signed.bundle).digest())
+    return ReportBundle(digest=digest, detached=attestation.label if attestation else None)
+
+
+def describe_detached(attestation: DetachedAttestation | None, check: SignatureCheck) -> str:
+    """Return what the headline adds where whoever signed need not be whoever published the model."""
+    if attestation is None or check.signer is None:
+        return ""
+    return f"; the attestation is detached, by {describe_expected(check.signer).described}"
 
 
 def describe_signer(signed: SignedPayload | None, check: SignatureCheck) -> ReportSigner | None:

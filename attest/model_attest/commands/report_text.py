@@ -155,10 +155,12 @@ def _signature(report: Report) -> Area:
     signer = report.signer
     if signer is None:
         return Area("signature", "skip", "no signature was read")
+    place = report.bundle.detached if report.bundle else None
+    details = () if place is None else (f"of {place}: whoever signed need not be who published the model",)
     if signer.expected:
         algorithm = f"{signer.algorithm} " if signer.algorithm else ""
-        return Area("signature", "ok", f"{algorithm}{signer.described}, the one you named")
-    return Area("signature", "skip", f"the bundle names {signer.described}")
+        return Area("signature", "ok", f"{algorithm}{signer.described}, the one you named", details=details)
+    return Area("signature", "skip", f"the bundle names {signer.described}", details=details)
 
 
 def _time(time: ReportTime) -> Area:

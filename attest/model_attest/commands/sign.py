@@ -45,12 +45,17 @@ def sign(
     uri: Annotated[
         str | None, typer.Option("--uri", metavar="PURL", help="Its repository, like pkg:huggingface/ORG/NAME.")
     ] = None,
+    detached: Annotated[
+        str | None,
+        typer.Option("--detached", metavar="OUT", help="A new folder for the attestation; DIR is not written to."),
+    ] = None,
     json: JsonFlag = False,
 ) -> Answer:
     """Sign a model folder, every byte of it.
 
     Covers every file, every tensor, and the steps on record in DIR/.attest. Writes DIR/attestation, whole or not at
-    all, and only after it has passed the verifier's own checks.
+    all, and only after it has passed the verifier's own checks. With `--detached` that goes into a folder of your own:
+    you can attest to a model that is not yours to change, and others name OUT to `attest verify --attestation`.
 
     Without `--key` an identity signs by way of Sigstore: a CI job's, or yours, which a browser asks for. The public
     Sigstore shows who signed, and when, to everybody and for good.
@@ -73,10 +78,13 @@ def sign(
     from model_verify.signature_report import describe_expected, describe_time
 
     source = folder_at(folder)
+    out = None if detached is None else place(detached)
     trust = TimeTrust(read_authorities(tsa))
     signer = timestamped(choose_signer(key, password_file, identity_token, trust_config), timestamp_url)
     with console.progress("signing", lambda: total_bytes(source)) as advance:
-        result = sign_folder(place(folder), signer, name=name, version=version, uri=uri, progress=advance, trust=trust)
+        result = sign_folder(
+            place(folder), signer, name=name, version=version, uri=uri, detached=out, progress=advance, trust=trust
+        )
     assert result.signature.signer is not None
     answer = SignAnswer(
         name=result.name,
@@ -104,12 +112,16 @@ def sign(
             f"warning: the attestation that was here stated {result.replaced_steps} steps, this one states "
             f"{len(result.steps)}: steps are taken from {folder}/.attest/steps, which is not published"
         )
-    return Answer(_lines(folder, result, answer, trust_config), members(answer), notes=notes)
+    return Answer(_lines(folder, result, answer, trust_config, detached), members(answer), notes=notes)
 
 
-def _lines(folder: str, result: SignResult, answer: SignAnswer, trust_config: str | None) -> list[str]:
+def _lines(
+    folder: str, result: SignResult, answer: SignAnswer, trust_config: str | None, detached: str | None
+) -> list[str]:
     steps = ", ".join(f"{step.id} ({step.type})" for step in result.steps) or "none: its origin is not stated"
-    parents = "".join(f" --parent {material.name}=DIR" for material in result.materials)
+    elsewhere = "" if detached is None else f" --attestation {shlex.quote(detached)}"
+    options = f"{_expected(answer, trust_config)}{elsewhere}"
+    options += "".join(f" --parent {material.name}=DIR" for material in result.materials)
     return [
         f"signed  {folder}: {result.name}",
         f"  weights   {result.tensor_count} tensors, {result.checkpoint_root}",
@@ -118,7 +130,7 @@ def _lines(folder: str, result: SignResult, answer: SignAnswer, trust_config: st
         f"  signer    {answer.signer.described}",
         *_time_lines(answer.time),
         f"  bundle    {result.bundle_path}",
-        f"check it as others will: `attest verify {shlex.quote(folder)} {_expected(answer, trust_config)}{parents}`",
+        f"check it as others will: `attest verify {shlex.quote(folder)} {options}`",
     ]
 
 

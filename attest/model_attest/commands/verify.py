@@ -56,6 +56,12 @@ def verify(
     ] = None,
     trust_config: TrustConfigOption = None,
     tsa: TsaOption = None,
+    attestation: Annotated[
+        str | None,
+        typer.Option(
+            "--attestation", metavar="FILE|DIR", help="An attestation outside of DIR, in the place of its own."
+        ),
+    ] = None,
     policy: Annotated[
         str | None,
         typer.Option("--policy", metavar="FILE", help="Whom and what you trust, TOML; its signers stand for `--key`."),
@@ -113,12 +119,14 @@ def verify(
     from model_verify.policy import load_policy
     from model_verify.procedure import Request
     from model_verify.procedure import verify as run_procedure
+    from model_verify.sources.detached import DetachedAttestation
 
     source = folder_at(folder)
     expected_signer = read_expected_signer(
         key, identity, issuer, trust_config, repository=source_repository, workflow=workflow, ref=source_ref
     )
     authorities = read_authorities(tsa)
+    outside = None if attestation is None else DetachedAttestation(place(attestation))
     rules = None if policy is None else load_policy(place(policy))
     parents = named_folders(parent or [])
     parent_signers = {name: read_public_key(path) for name, path in named_paths("--parent-key", parent_key or [])}
@@ -139,6 +147,7 @@ def verify(
                 expected_signer=expected_signer,
                 policy=rules,
                 timestamp_authorities=authorities,
+                attestation=outside,
                 parents=parents,
                 candidates=candidates,
                 recursive=recursive,

@@ -22,7 +22,7 @@ AREAS = [
     "mergekit", "mergekit_whole", "mergekit_slerp", "mergekit_mass",
     "form", "statement", "predicate", "identity", "timestamps", "verify", "verify_files", "verify_weights",
     "verify_pipeline", "verify_steps", "verify_forms", "verify_adapters", "verify_gguf", "verify_ancestors",
-    "verify_training", "policy", "worked",
+    "verify_detached", "verify_training", "policy", "worked",
 ]  # fmt: skip
 
 

@@ -119,6 +119,11 @@ class LocalFolder:
                 else:
                     yield self._entry(Path(item.path), path)
 
+    def entry(self, path: str) -> Entry | None:
+        """Return what is at one path, or None where there is nothing; nothing else is listed."""
+        absolute = self.root / path
+        return self._entry(absolute, path) if os.path.lexists(absolute) else None
+
     def _entry(self, absolute: Path, path: str) -> Entry:
         try:
             target = absolute.resolve(strict=True)
