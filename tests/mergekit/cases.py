@@ -28,7 +28,7 @@ def _calls(method: str, profile: str) -> Iterator[Call]:
     def call(own: Sequence[dict[str, float]], base: int | None = None, **shared: float | bool) -> Call:
         named = {name.rstrip("_"): value for name, value in shared.items()}
         if own[-1].keys() | own[0].keys() >= {"density"}:
-            named["rescale"] = False
+            named.setdefault("rescale", False)
         return Call(profile, method, "BF16", base=base, shared=named, own=tuple(own))
 
     def weights(*numbers: float, **more: float) -> list[dict[str, float]]:
@@ -53,6 +53,35 @@ def _calls(method: str, profile: str) -> Iterator[Call]:
         case "slerp":
             for base, t in ((0, 0.3), (1, 0.5), (0, 0.97), (0, 0.0), (1, 1.0), (0, 1.2)):
                 yield call([{}, {}], base=base, t=t)
+        case "model_stock":
+            for filter_wise in (False, True):
+                yield call([{}, {}, {}], base=0, filter_wise=filter_wise)
+                yield call([{}, {}, {}, {}], base=3, filter_wise=filter_wise)
+        case "nuslerp":
+            for flat, strided in ((True, False), (False, False), (False, True)):
+                shapes = {"nuslerp_flatten": flat, "nuslerp_row_wise": strided}
+                yield call(weights(0.6, 0.3), **shapes)
+                yield call([*weights(0.5), {}, *weights(0.7)], base=1, **shapes)
+                yield call(weights(1.0, 0.0), **shapes)
+        case "karcher":
+            for count, steps in ((2, 10.0), (3, 10.0), (5, 2.0), (1, 10.0), (2, 0.0)):
+                yield call([{}] * count, max_iter=steps, tol=1e-5)
+        case "multislerp":
+            for normalize in (True, False):
+                shared = {"eps": 1e-8, "normalize_weights": normalize}
+                yield call(weights(0.6, 0.3), **shared)
+                yield call(weights(0.2, 0.5, 0.4), **shared)
+                yield call([*weights(0.6), {}, *weights(0.7)], base=1, **shared)
+        case "sce":
+            for density in (1.0, 0.7, 0.2):
+                yield call([{}, {}, {}], base=0, select_topk=density)
+                yield call([{}, {}, {}, {}], base=2, select_topk=density)
+        case "dare_linear" | "dare_ties":
+            for density in (0.5, 0.9, 1.0):
+                yield from _masked(call, weights, {"density": density})
+        case "della" | "della_linear":
+            for density, epsilon in ((0.5, 0.2), (0.8, 0.1)):
+                yield from _masked(call, weights, {"density": density, "epsilon": epsilon})
         case "task_arithmetic":
             yield from _deltas(call, weights, {})
         case "ties":
@@ -71,6 +100,15 @@ def _deltas(call: Any, weights: Any, more: dict[str, float]) -> Iterator[Call]:
     yield call([*weights(1.0, **more), {}], base=1, normalize=False, lambda_=1.3)
     yield call([{}, *weights(0.3, -0.25, 0.7, 1.0, **more)], base=0, normalize=True, lambda_=1.0)
     yield call([{}, *weights(0.5, -0.5, **more)], base=0, normalize=True, lambda_=1.0)
+
+
+def _masked(call: Any, weights: Any, more: dict[str, float]) -> Iterator[Call]:
+    for rescale in (True, False):
+        yield call([{}, *weights(0.6, **more)], base=0, normalize=False, lambda_=1.0, rescale=rescale)
+        yield call(
+            [*weights(0.6, **more), {}, *weights(0.5, **more)], base=1, normalize=True, lambda_=0.7, rescale=rescale
+        )
+        yield call([{}, *weights(0.3, -0.25, 0.7, **more)], base=0, normalize=False, lambda_=1.0, rescale=rescale)
 
 
 def data_kinds() -> list[str]:

@@ -22,6 +22,8 @@ def merge(call: Call, operands: Sequence[Block], *, extra: Mapping[str, object] 
     dtype = TORCH_DTYPES[call.compute_dtype]
     tensors = [load_block(operand, "cpu").to(dtype) for operand in operands]
     parameters: dict[str, object] = {**call.shared, **(extra or {})}
+    if "max_iter" in parameters:
+        parameters["max_iter"] = int(call.shared["max_iter"])
     own = [own for position, own in enumerate(call.own) if position != call.base]
     for name in sorted({name for given in own for name in given}):
         parameters[name] = [given[name] for given in own]

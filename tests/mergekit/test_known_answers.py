@@ -9,10 +9,15 @@ import torch
 
 from model_verify.errors import BackendUnavailable
 from model_verify.merge.methods.breadcrumbs import Breadcrumbs, BreadcrumbsTies
+from model_verify.merge.methods.karcher import Karcher
 from model_verify.merge.methods.linear import Linear
 from model_verify.merge.methods.mergekit import MergekitKernel
+from model_verify.merge.methods.model_stock import ModelStock
+from model_verify.merge.methods.multislerp import Multislerp
 from model_verify.merge.methods.nearswap import NearSwap
+from model_verify.merge.methods.nuslerp import Nuslerp
 from model_verify.merge.methods.passthrough import Passthrough
+from model_verify.merge.methods.sce import Sce
 from model_verify.merge.methods.slerp import Slerp
 from model_verify.merge.methods.task_arithmetic import TaskArithmetic
 from model_verify.merge.methods.ties import Ties
@@ -22,9 +27,14 @@ from tests.mergekit.wrong import WRONG
 KERNELS: tuple[type[MergekitKernel], ...] = (
     Breadcrumbs,
     BreadcrumbsTies,
+    Karcher,
     Linear,
+    ModelStock,
+    Multislerp,
     NearSwap,
+    Nuslerp,
     Passthrough,
+    Sce,
     Slerp,
     TaskArithmetic,
     Ties,
@@ -57,7 +67,12 @@ def test_known_answers_tell_a_wrong_kernel(kernel: type[MergekitKernel]) -> None
         prove(kernel)
 
 
-@pytest.mark.parametrize("kernel", [Linear, NearSwap, Passthrough, Slerp, TaskArithmetic], ids=lambda k: k.__name__)
+BOUNDED = (Karcher, ModelStock, Multislerp, Nuslerp, Sce)
+
+
+@pytest.mark.parametrize(
+    "kernel", [Linear, NearSwap, Passthrough, Slerp, TaskArithmetic, *BOUNDED], ids=lambda k: k.__name__
+)
 def test_known_answers_tell_a_processor_that_flushes_subnormals(kernel: type[MergekitKernel], flushing: None) -> None:
     other_class = type("Flushed", (kernel,), {})  # one that has not passed in this thread
     with pytest.raises(BackendUnavailable, match="computes other bits"):

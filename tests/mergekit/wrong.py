@@ -5,14 +5,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from model_verify.merge.methods.breadcrumbs import Breadcrumbs, BreadcrumbsTies
+from model_verify.merge.methods.choices import Usual
+from model_verify.merge.methods.chosen import Result
+from model_verify.merge.methods.karcher import Karcher
 from model_verify.merge.methods.linear import Linear
 from model_verify.merge.methods.mergekit import MergekitKernel
+from model_verify.merge.methods.model_stock import ModelStock
+from model_verify.merge.methods.multislerp import Multislerp
 from model_verify.merge.methods.nearswap import NearSwap
+from model_verify.merge.methods.nuslerp import Nuslerp
 from model_verify.merge.methods.passthrough import Passthrough
+from model_verify.merge.methods.sce import Sce
 from model_verify.merge.methods.slerp import Slerp
 from model_verify.merge.methods.sums import Adder
 from model_verify.merge.methods.task_arithmetic import TaskArithmetic
@@ -198,6 +206,66 @@ class LinesInFloat64(Slerp):
         return (base_E.double() * first + other_E.double() * second).float()
 
 
+class TakesTheCosineForTheShare(ModelStock):
+    def blend(self, parts: Sequence[torch.Tensor], cosine: torch.Tensor, variant: int) -> torch.Tensor:
+        base, *others = parts
+        return cosine * sum(others) / len(others) + (1 - cosine) * base
+
+
+class StocksWithoutTheBase(ModelStock):
+    def _offsets(self, parts_RE: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return list(parts_RE[1:])
+
+
+class SwapsTheShares(Nuslerp):
+    def blend(self, parts: Sequence[torch.Tensor], cosine: torch.Tensor, variant: int) -> torch.Tensor:
+        one, other, *base = parts
+        return super().blend([other, one, *base], cosine, variant)
+
+
+class BendsInFloat32(Nuslerp):
+    def blend(self, parts: Sequence[torch.Tensor], cosine: torch.Tensor, variant: int) -> torch.Tensor:
+        one, other, base = (part.float() for part in parts)
+        angle = torch.acos(cosine.float())
+        first, second = (torch.sin(share * angle) for share in (1 - self._share, self._share))
+        return (base + (first * one + second * other) / torch.sin(angle)).to(self.dtype)
+
+
+class StopsAtTheMean(Karcher):
+    def result(self, values: Sequence[torch.Tensor], numbers: Usual) -> Result:
+        self._steps = 0
+        return super().result(values, numbers)
+
+
+class TakesTheLastInputTwice(Karcher):
+    def result(self, values: Sequence[torch.Tensor], numbers: Usual) -> Result:
+        return super().result([*values[1:], values[-1]], numbers)
+
+
+class ForgetsTheWeights(Multislerp):
+    def result(self, values: Sequence[torch.Tensor], numbers: Usual) -> Result:
+        self._weights = [0.5 for _ in self._weights]
+        return super().result(values, numbers)
+
+
+class KeepsAwayFromZero(Multislerp):
+    def result(self, values: Sequence[torch.Tensor], numbers: Usual) -> Result:
+        self._smallest = 1e-3
+        return super().result(values, numbers)
+
+
+class SelectsEverything(Sce):
+    def result(self, values: Sequence[torch.Tensor], numbers: Usual) -> Result:
+        self._density = 1.0
+        return super().result(values, numbers)
+
+
+class WeighsAllAlike(Sce):
+    def _weights(self, *given: Any) -> tuple[list[torch.Tensor], float]:
+        weights, slack = super()._weights(*given)
+        return [torch.ones_like(weight) / len(weights) for weight in weights], slack
+
+
 def adding(kernel: type[MergekitKernel], adder: Adder) -> type[MergekitKernel]:
     """Return a kernel that adds over inputs in a way of its own."""
 
@@ -231,5 +299,15 @@ WRONG: tuple[type[MergekitKernel], ...] = (
     SwapsTheEnds,
     SubtractsInTheOtherPrecision,
     LinesInFloat64,
+    TakesTheCosineForTheShare,
+    StocksWithoutTheBase,
+    SwapsTheShares,
+    BendsInFloat32,
+    StopsAtTheMean,
+    TakesTheLastInputTwice,
+    ForgetsTheWeights,
+    KeepsAwayFromZero,
+    SelectsEverything,
+    WeighsAllAlike,
     *(adding(kernel, adder) for kernel in (Linear, TaskArithmetic, Ties, BreadcrumbsTies) for adder in SUMS),
 )

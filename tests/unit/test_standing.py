@@ -105,7 +105,7 @@ def test_what_was_altered_after_signing_is_no_ground_for_an_opinion() -> None:
 
 def test_examined_output_is_attested_and_never_reproduced() -> None:
     kernel = Fake(best=Standing.EXAMINED, says=Standing.EXAMINED)
-    assert compared(kernel, PARENT) == ("attested", [], ["MASK_EXAMINED"])
+    assert compared(kernel, PARENT) == ("attested", [], ["OUTPUT_EXAMINED"])
     assert compared(kernel, OTHER, signed=PARENT) == ("unchecked", [], [])
 
 

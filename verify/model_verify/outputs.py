@@ -127,7 +127,9 @@ def compare_output(planned: PlannedStep, output: Output, result: ReplayResult) -
                 out.notes.append(Finding("REPLAY_WITHIN", where, actual=_opinion(tensor)))
             case Standing.EXAMINED:
                 out.lower("attested")
-                out.notes.append(Finding("MASK_EXAMINED", where, actual=_opinion(tensor)))
+                out.notes.append(Finding("OUTPUT_EXAMINED", where, actual=_opinion(tensor)))
+                if tensor.warning:
+                    out.notes.append(Finding("MASK_UNLIKELY", where, actual=tensor.warning))
             case _:
                 details = _opinion(tensor) or root_of(tensor).text
                 out.differences.append(Finding("REPLAY_MISMATCH", where, root.text, details))

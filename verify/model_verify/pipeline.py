@@ -249,7 +249,8 @@ def _method_problems(
         operation.base is not None and method.base is Base.FORBIDDEN
     ):
         yield _malformed(step.id, f"{operation.op} {'has no' if operation.base else 'needs a'} base")
-    if not method.fewest <= len(taking_part) <= method.most:
+    others = len(taking_part) - (operation.base is not None)
+    if not method.fewest <= len(taking_part) <= method.most or method.others not in (None, others):
         yield _malformed(step.id, f"{operation.op} of {len(taking_part)} inputs")
     if len(operation.input_parameters) != len(taking_part):
         count = len(operation.input_parameters)

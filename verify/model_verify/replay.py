@@ -116,7 +116,7 @@ class TensorResult:
     """What one job found about one tensor of one node: its leaves, and how it differs from what it should be.
 
     `standing` is EXACT where nothing differs or nothing was compared. At EXAMINED, `leaves` say nothing: no bytes were
-    computed. `opinion` is the kernel's own words on the worst part.
+    computed. `opinion` is the kernel's own words on the worst part, `warning` what it finds possible and unlikely.
     """
 
     info: TensorInfo
@@ -124,6 +124,7 @@ class TensorResult:
     difference: Difference | None = None
     standing: Standing = Standing.EXACT
     opinion: str = ""
+    warning: str = ""
     finite: bool = True
     nonfinite_inputs: set[Key] = field(default_factory=set)
     refused: str = ""
@@ -435,6 +436,7 @@ class _Engine:
             if opinion.standing > result.standing or not result.opinion:
                 result.opinion = opinion.text
             result.standing = max(result.standing, opinion.standing)
+            result.warning = result.warning or opinion.warning
 
     def _look_for_effects(self, computed: Computed, kernel: Kernel, operands: Sequence[Block], out: Block) -> None:
         """Note which inputs this unit shows to have an effect. Spec: merge §3."""

@@ -144,10 +144,14 @@ def _degree(trial: Trial) -> str:
     total = outcome.exact + outcome.within + outcome.examined
     if outcome.exact == total:
         return f"{total} tensors to the bit"
-    exact = f"{outcome.exact} of {total} tensors to the bit"
+    parts = []
+    if outcome.exact:
+        parts.append(f"{outcome.exact} to the bit")
+    if outcome.within:
+        parts.append(f"{outcome.within} within the bound of the method")
     if outcome.examined:
-        return f"{exact}, what can be seen of the random masks in {outcome.examined}"
-    return f"{exact}, {outcome.within} within the bound of the method"
+        parts.append(f"{outcome.examined} examined, which can have come about so")
+    return f"of {total} tensors {', '.join(parts)}"
 
 
 def _different(trial: Trial) -> str:
@@ -165,6 +169,8 @@ def _notes(found: RecordedMerge) -> Iterator[str]:
             else:
                 yield f"note: {_named(trial)} gives as much: {_degree(trial)}"
         yield from (f"warning: {name} changes nothing in the result" for name in found.no_effect)
+        if found.best.outcome.warning:
+            yield f"warning: {found.best.outcome.warning}"
     elif found.record_path is None:
         yield "nothing was recorded: another configuration, another order of models, or other parents made this"
     else:

@@ -248,7 +248,7 @@ def _blend_text(coefficients: list[str], parents: list[str]) -> str:
     return " + ".join(f"{value}·{parent}" for value, parent in zip(coefficients, parents, strict=True))
 
 
-_KINDS = {"train": "this is training of", "run": "a command made this from"}
+_KINDS = {"train": "this is training of", "run": "a command made this from", "merge": "random masks made this of"}
 
 
 def _step_outcome(step: ReportStep) -> tuple[Status, str]:

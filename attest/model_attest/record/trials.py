@@ -38,6 +38,8 @@ class Outcome:
     problem: str | None
     opinion: str = ""
     """A kernel's words on a tensor that it did not give to the bit."""
+    warning: str = ""
+    """What in a tensor is possible, and hardly comes about by chance."""
 
     @property
     def standing(self) -> Standing:
@@ -167,7 +169,7 @@ def _restricted(checkpoint: OpenCheckpoint, names: set[str]) -> OpenCheckpoint:
 def _outcome(trial: Trial, output: OpenCheckpoint, result: ReplayResult) -> Outcome:
     counts = dict.fromkeys(Standing, 0)
     problem: str | None = None
-    opinion = ""
+    opinion = warning = ""
     bound: Mapping[str, TensorInfo] = trial.merge.bound.outputs
     for name, stored in output.stored.items():
         tensor = result.tensors[trial.node, name]
@@ -185,6 +187,8 @@ def _outcome(trial: Trial, output: OpenCheckpoint, result: ReplayResult) -> Outc
             problem = f"{name}: {found}"
         elif not found and tensor.opinion:
             opinion = opinion or f"{name}: {tensor.opinion}"
+        if not found and tensor.warning:
+            warning = warning or f"{name}: {tensor.warning}"
     return Outcome(
         counts[Standing.EXACT],
         counts[Standing.WITHIN],
@@ -192,4 +196,5 @@ def _outcome(trial: Trial, output: OpenCheckpoint, result: ReplayResult) -> Outc
         counts[Standing.DIFFERENT],
         problem,
         opinion,
+        warning,
     )

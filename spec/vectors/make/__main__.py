@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import elementary
 import keys
 import merkle
 from vector import Vector, index
@@ -19,10 +20,10 @@ from vector import Vector, index
 ROOT = Path(__file__).resolve().parent.parent
 AREAS = [
     "tree", "weights", "weights_gguf", "json_text", "coefficient", "merge", "merge_mass",
-    "mergekit", "mergekit_whole", "mergekit_slerp", "mergekit_mass",
+    "mergekit", "mergekit_whole", "mergekit_slerp", "mergekit_mass", "mergekit_numbers", "mergekit_masks",
     "form", "statement", "predicate", "identity", "timestamps", "verify", "verify_files", "verify_weights",
     "verify_pipeline", "verify_steps", "verify_forms", "verify_adapters", "verify_gguf", "verify_ancestors",
-    "verify_detached", "verify_training", "policy", "worked",
+    "verify_detached", "verify_mergekit", "verify_training", "policy", "worked",
 ]  # fmt: skip
 
 
@@ -30,6 +31,7 @@ def made() -> dict[str, bytes]:
     """Return every file of `v1/` by its relative path. Raises `AssertionError` if a part of the maker is wrong."""
     merkle.check()
     keys.check()
+    elementary.check()
     vectors: list[Vector] = []
     for area in AREAS:
         vectors += importlib.import_module(f"areas.{area}").vectors()

@@ -38,8 +38,8 @@ class Standing(IntEnum):
 class Call:
     """A method and its parameters, for any number of tensors.
 
-    `own` has a mapping for each operand. `base` is the position of the base among the operands. Decimal numbers are
-    given as the float64 that they mean, whole numbers as int.
+    `own` has a mapping for each operand. `base` is the position of the base among the operands. Numbers are given as
+    the float64 that they mean.
     """
 
     profile: str
@@ -64,10 +64,14 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What a kernel says of bytes that are there and that it did not compute to the bit; `text` is for the report."""
+    """What a kernel says of bytes that are there and that it did not compute to the bit; both texts are for the report.
+
+    `warning` says what is possible, and would come about by chance hardly ever.
+    """
 
     standing: Standing
     text: str = ""
+    warning: str = ""
 
 
 class Kernel(Protocol):

@@ -31,6 +31,8 @@ class TorchKernel:
     whole: ClassVar[bool] = False
     best: ClassVar[Standing] = Standing.EXACT
     bounded: bool = False
+    on_host: ClassVar[bool] = False
+    """Whether it is computed on the CPU, whatever the backend has."""
     known_answers: ClassVar[Sequence[MethodAnswer]] = ()
 
     def __init__(self, call: Call) -> None:
@@ -49,7 +51,8 @@ class TorchKernel:
     def _run(self, backend: Backend, operands: Sequence[Block], out: Block, expected: Buffer | None) -> Blended:
         if not len(out.data):
             return Blended(True, expected is not None)  # torch cannot view no bytes as elements
-        loaded = [load_block(operand, backend.device) for operand in operands]
+        device = "cpu" if self.on_host else backend.device
+        loaded = [load_block(operand, device) for operand in operands]
         computed = self.compute(loaded)
         finite = all(_is_finite(tensor) for tensor in (*loaded, computed))
         store(computed, out)

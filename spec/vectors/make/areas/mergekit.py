@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from dyadic import FORMATS
@@ -18,6 +18,9 @@ ALL = (OLD, *NEW)
 ONE = {"F32": 0x3F800000, "BF16": 0x3F80, "F16": 0x3C00}
 
 
+Run = Callable[[Call, Sequence[Input]], list[int]]
+
+
 def vector(
     name: str,
     clause: str,
@@ -28,7 +31,8 @@ def vector(
     shape: Sequence[int] | None = None,
     there: Sequence[int] | None = None,
     standing: str = "exact",
-    kept_NE: Sequence[Sequence[bool]] | None = None,
+    warns: bool | None = None,
+    run: Run = merge,
 ) -> Vector:
     """Return a vector of this call: its output, or the code that refuses it; or how `there` stands to it."""
     files = {f"{'abcdefghijklmnopqrstuvwx'[n]}.bin": packed(dtype, bits) for n, (dtype, bits) in enumerate(inputs)}
@@ -47,25 +51,25 @@ def vector(
     if there is not None:
         files["there.bin"] = packed(call.dtype, there)
         given["there"] = "there.bin"
-        expected = {"standing": standing}
+        expected = {"standing": standing} if warns is None else {"standing": standing, "warns": warns}
     else:
         try:
-            output = merge(call, inputs, kept_NE=kept_NE)
+            output = run(call, inputs)
             files["expected.bin"] = packed(call.dtype, output)
-            expected = {"accepted": True, "file": "expected.bin", "effects": effects(call, inputs, output)}
+            expected = {"accepted": True, "file": "expected.bin", "effects": effects(call, inputs, output, run)}
         except Refused as refusal:
             expected = {"accepted": False, "codes": [refusal.code]}
     return Vector("mergekit", name, f"merge {clause}", words, given, expected, files)
 
 
-def effects(call: Call, inputs: Sequence[Input], output: Sequence[int]) -> list[bool]:
+def effects(call: Call, inputs: Sequence[Input], output: Sequence[int], run: Run = merge) -> list[bool]:
     """Return for each input whether zeros in its place change the output. Spec: merge §3."""
     found = []
     for position, (dtype, bits_E) in enumerate(inputs):
         zeroed = list(inputs)
         zeroed[position] = (dtype, [0] * len(bits_E))
         try:
-            found.append(merge(call, zeroed) != list(output))
+            found.append(run(call, zeroed) != list(output))
         except (Refused, Tied):  # not finite, or another choice: not what it was
             found.append(True)
     return found
@@ -78,9 +82,19 @@ def known(name: str, clause: str, words: str, call: Call, inputs: Sequence[Input
     return vector(name, clause, words, call, inputs)
 
 
-def refused(name: str, clause: str, words: str, call: Call, inputs: Sequence[Input], code: str) -> Vector:
+def refused(
+    name: str,
+    clause: str,
+    words: str,
+    call: Call,
+    inputs: Sequence[Input],
+    code: str,
+    *,
+    shape: Sequence[int] | None = None,
+    run: Run = merge,
+) -> Vector:
     """Return a vector that is refused with this code."""
-    made = vector(name, clause, words, call, inputs)
+    made = vector(name, clause, words, call, inputs, shape=shape, run=run)
     assert made.expected == {"accepted": False, "codes": [code]}, (name, made.expected)
     return made
 

@@ -46,6 +46,8 @@ class Method:
     fewest: int = 1
     """Operands, a base among them."""
     most: int = MOST_OPERANDS
+    others: int | None = None
+    """How many operands there are but for a base, where that is one number."""
     whole: bool = False
     """Whether it needs whole tensors. Spec: merge §5.1."""
     best: Standing = Standing.EXACT
@@ -78,6 +80,37 @@ METHODS: dict[str, Method] = {
         fewest=2,
         whole=True,
     ),
+    **{
+        method: Method(
+            _SPARSE_TASK,
+            {**_WEIGHT, "density": Kind.DECIMAL, **more},
+            base=Base.REQUIRED,
+            fewest=2,
+            whole=True,
+            best=Standing.EXAMINED,
+        )
+        for method, more in (
+            ("dare_linear", {}),
+            ("dare_ties", {}),
+            ("della", {"epsilon": Kind.DECIMAL}),
+            ("della_linear", {"epsilon": Kind.DECIMAL}),
+        )
+    },
+    "karcher": Method({"max_iter": Kind.WHOLE, "tol": Kind.DECIMAL}, whole=True),
+    "model_stock": Method({"filter_wise": Kind.BOOL}, base=Base.REQUIRED, fewest=3, whole=True),
+    "multislerp": Method(
+        {"eps": Kind.DECIMAL, "normalize_weights": Kind.BOOL}, _WEIGHT, base=Base.OPTIONAL, whole=True
+    ),
+    "nuslerp": Method(
+        {"nuslerp_flatten": Kind.BOOL, "nuslerp_row_wise": Kind.BOOL},
+        _WEIGHT,
+        base=Base.OPTIONAL,
+        fewest=2,
+        most=3,
+        others=2,
+        whole=True,
+    ),
+    "sce": Method({"select_topk": Kind.DECIMAL}, base=Base.REQUIRED, fewest=2, whole=True),
     "slerp": Method({"t": Kind.DECIMAL}, base=Base.REQUIRED, fewest=2, most=2, whole=True),
     "ties": Method(_SPARSE_TASK, {**_WEIGHT, "density": Kind.DECIMAL}, base=Base.REQUIRED, fewest=2, whole=True),
 }
