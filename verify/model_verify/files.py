@@ -112,7 +112,12 @@ def has_tensors(path: str) -> bool:
 
 def is_exempt(path: str) -> bool:
     """Return whether the manifest does not list `path` whatever it holds. Spec: manifest §4.1, §4.2, §4.4."""
-    return path in _EXEMPT or path == OMS_SIGNATURE_PATH or path.startswith(_NEVER_COVERED)
+    return path in _EXEMPT or path == OMS_SIGNATURE_PATH or is_never_covered(path)
+
+
+def is_never_covered(path: str) -> bool:
+    """Return whether `path` is where nobody looks. Spec: manifest §4.4."""
+    return path.startswith(_NEVER_COVERED)
 
 
 def is_reserved(path: str) -> bool:

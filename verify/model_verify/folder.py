@@ -31,6 +31,8 @@ class FolderCheck:
     tensors: dict[str, dict[str, StoredTensor]] = field(default_factory=dict)
     """By set prefix and tensor name: what is there under the name, dtype and shape that were signed."""
     weight_files: Mapping[str, WeightFile] = field(default_factory=dict)
+    as_signed: Mapping[str, FileDigest] = field(default_factory=dict)
+    """The files that were read whole and are as the manifest has them."""
     files_hashed: int = 0
     bytes_hashed: int = 0
 
@@ -46,11 +48,14 @@ def check_folder(source: Source, manifest: Manifest) -> FolderCheck:
     interrupted = threading.Event()
     with ThreadPoolExecutor() as pool:
         try:
-            contents = pool.map(lambda file: _content(source, file, interrupted), plain)
-            check.findings += limited(found for found in contents if found is not None)
+            contents = list(pool.map(lambda file: _content(source, file, interrupted), plain))
         except BaseException:
             interrupted.set()  # leaving waits for the threads, and a file can take minutes
             raise
+    check.findings += limited(found for found in contents if found is not None)
+    check.as_signed = {
+        file.path: file.file_digest for file, found in zip(plain, contents, strict=True) if found is None
+    }
     check.files_hashed = len(plain)
     check.bytes_hashed = sum(present[file.path].size_bytes for file in plain)
     check.findings += limited(redirections(source, present, primary(manifest)))

@@ -36,7 +36,9 @@ from model_verify.errors import CallerError, MalformedDocument
 from model_verify.findings import REASONS, Finding, Severity, limited
 from model_verify.folder import FolderCheck, check_folder
 from model_verify.judgement import Case, Judgement, judge
+from model_verify.model_sig import describe_model_sig, hold_model_sig, model_sig_not_checked, what_it_binds
 from model_verify.models import BUNDLE_PATH, LEAVES_PATH, MANIFEST_PATH, Manifest, RunStep, TrainStep
+from model_verify.oms import ModelSigCheck
 from model_verify.pipeline import Pipeline, check_pipeline
 from model_verify.policy import Evidence, Policy, anchored, evaluate
 from model_verify.replay import processors
@@ -125,6 +127,7 @@ class _Procedure:
         self.manifest: Manifest | None = None
         self.signed_leaves: memoryview | None = None
         self.folder = FolderCheck()
+        self.model_sig: ModelSigCheck | None = None
         self.pipeline = Pipeline((), (), ())
         self.judgement = Judgement()
         self.everything_ran = False
@@ -141,6 +144,7 @@ class _Procedure:
             self.folder = self.v7_v8_folder(self.manifest)
             self.pipeline = self.v9_pipeline(self.statement, self.manifest)
             self.judgement = self.v8_v10_v11_weights(self.manifest)
+            self.v7_model_sig()
             if self.request.recursive:
                 self.v10_ancestors()
             self.everything_ran = True
@@ -161,7 +165,9 @@ class _Procedure:
         """Return the bundle's bytes. Module: sources."""
         entry = self.attestation_entry(BUNDLE_PATH)
         if entry is None:
-            raise self.stop("ATTESTATION_MISSING", BUNDLE_PATH)
+            stop = self.stop("ATTESTATION_MISSING", BUNDLE_PATH)
+            self.v7_model_sig()
+            raise stop
         if entry.kind is EntryKind.IRREGULAR:
             raise self.stop("BUNDLE_MALFORMED", BUNDLE_PATH, "a regular file", entry.detail)
         if entry.size_bytes > MAX_BUNDLE_BYTES:
@@ -271,6 +277,16 @@ class _Procedure:
         self.findings += check.findings
         return check
 
+    def v7_model_sig(self) -> None:
+        """Hold a `model.sig` that is there against the folder. Modules: model_sig, oms."""
+        policy = self.request.policy.signers if self.request.policy else None
+        expected = [self.request.expected_signer] if self.request.expected_signer else self.request.known_signers
+        # What is in the folder, whatever stands beside it: a detached attestation is no part of what was signed there.
+        self.model_sig = hold_model_sig(
+            self.request.source, expected, policy, self.trust, self.manifest, self.folder, self.request.threads
+        )
+        self.findings += self.model_sig.findings if self.model_sig else ()
+
     def v9_pipeline(self, statement: Statement, manifest: Manifest) -> Pipeline:
         """Return the steps as objects. Module: pipeline."""
         others = {s.prefix: s.checkpoint_root for s in manifest.weight_sets if not s.primary}
@@ -362,6 +378,7 @@ class _Procedure:
         verdict, level, link = self.decide()
         more = self.describe_ancestors(verdict)
         more += describe_detached(self.request.attestation, self.signature) if level else ""
+        more += what_it_binds(self.model_sig, attested=self.manifest is not None)
         return Report(
             reference=self.source.label,
             commit=self.source.commit,
@@ -374,6 +391,7 @@ class _Procedure:
             roots=self.describe_roots(),
             statement=self.describe_model(),
             files=self.describe_files(),
+            model_sig=describe_model_sig(self.model_sig),
             materials=judged.materials,
             candidates=judged.candidates,
             steps=judged.steps,
@@ -425,6 +443,7 @@ class _Procedure:
         """Yield what this report does not speak of, and why. Spec: verification §5."""
         if self.signed is not None and self.signature.time is None:
             yield ReportNotChecked(what="time of signing", why=undated_reason(self.signed, self.trust))
+        yield from model_sig_not_checked(self.source, self.model_sig)
         if not self.everything_ran:
             yield ReportNotChecked(what="everything below the finding that stopped the procedure", why="not evaluated")
             return
@@ -457,8 +476,6 @@ class _Procedure:
             what="file digests of safetensors and GGUF files",
             why="their header digests and tensor roots fix the same bytes",
         )
-        if self.attestation_entry("model.sig") is not None:
-            yield ReportNotChecked(what="model.sig", why="OpenSSF Model Signing is not evaluated by this version")
 
 
 def _own_level(material: ReportMaterial) -> str:

@@ -178,6 +178,22 @@ class ReportNotChecked(Wire):
     why: str
 
 
+class ReportModelSig(Wire):
+    """What a `model.sig` came to, which a signer whom the caller named has signed. Spec: oms §6.
+
+    `binds` says whether every byte of the folder is as signed there; it is no word on where the weights come from.
+    """
+
+    signer: ReportSigner
+    time: ReportTime | None
+    serialization: Literal["files", "shards"] | None
+    hash_type: str | None
+    files_listed: int
+    files_matched: int
+    left_out: int
+    binds: bool
+
+
 class ReportPolicy(Wire):
     """The policy that the caller gave, by the digest of its file. `evaluated` where the procedure ran to its end."""
 
@@ -214,6 +230,7 @@ class Report(Wire):
     candidates: list[ReportCandidate]
     steps: list[ReportStep]
     files: ReportFiles | None
+    model_sig: ReportModelSig | None = None
     findings: list[ReportFinding]
     coverage: ReportCoverage | None
     policy: ReportPolicy | None
@@ -345,6 +362,16 @@ _SENTENCES = {
     "FILE_EXTRA": "a file is there that was not signed",
     "FILE_MISMATCH": "a file is not as signed",
     "FILE_NOT_REGULAR": "something is no regular file",
+    "OMS_SIGNATURE_INVALID": "`model.sig` names your signer, whose signature is not valid",
+    "OMS_MALFORMED": "`model.sig` is malformed",
+    "OMS_SUBJECT_MISMATCH": "`model.sig` does not hold together",
+    "OMS_PATH_UNSAFE": "`model.sig` lists an unsafe path",
+    "OMS_FILE_MISSING": "a file that `model.sig` lists is missing",
+    "OMS_FILE_NOT_REGULAR": "what `model.sig` lists is no regular file",
+    "OMS_FILE_MISMATCH": "a file is not as signed in `model.sig`",
+    "OMS_FILE_NOT_COVERED": "a file is there that `model.sig` does not list",
+    "OMS_UNSUPPORTED": "`model.sig` cannot be checked in full here",
+    "OMS_FILE_LEFT_OUT": "`model.sig` leaves out a file",
     "HEADER_MISMATCH": "a weight file's header is not as signed",
     "TENSOR_MISSING": "a tensor is missing",
     "TENSOR_EXTRA": "a tensor is there that was not signed",

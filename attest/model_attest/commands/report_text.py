@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from model_attest.console import size_text
+from model_verify.files import OMS_SIGNATURE_PATH
 from model_verify.report import (
     Report,
     ReportFinding,
     ReportMaterial,
+    ReportModelSig,
     ReportPolicy,
     ReportSigner,
     ReportStep,
@@ -112,6 +114,7 @@ def areas(report: Report) -> list[Area]:
         _pipeline(report),
         *(_step(step) for step in report.steps),
         _card(report),
+        _model_sig(report.model_sig),
         _policy(report.policy),
     ]
     by_name = {area.name: area for area in listed}
@@ -130,6 +133,7 @@ def areas(report: Report) -> list[Area]:
     # Where steps have lines of their own, one for all of them has nothing to add but findings.
     silent = {"pipeline"} if report.steps else set()
     silent |= {"policy"} if report.policy is None else set()
+    silent |= {OMS_SIGNATURE_PATH} if report.model_sig is None else set()
     return [area for area in listed if area.name not in silent or area.findings]
 
 
@@ -138,6 +142,8 @@ def _area_name(finding: ReportFinding, by_name: dict[str, Area]) -> str:
     if finding.code in _AREA_OF_CODE:
         return _AREA_OF_CODE[finding.code]
     clause = finding.clause.removeprefix("verification ")
+    if finding.code.startswith("OMS_") or finding.where == OMS_SIGNATURE_PATH:
+        return OMS_SIGNATURE_PATH
     if clause not in ("V9", "V10", "V11"):
         return _clause_area(finding)
     named = finding.where.split(": ", 1)[0]
@@ -282,6 +288,16 @@ def _card(report: Report) -> Area:
     return Area("card", "skip", "declared, and not checked by this version" if has_card else "none declared")
 
 
+def _model_sig(check: ReportModelSig | None) -> Area:
+    if check is None:
+        return Area(OMS_SIGNATURE_PATH, "skip", "not by anybody whom you named")
+    if check.serialization is None:
+        return Area(OMS_SIGNATURE_PATH, "skip", f"signed by {check.signer.described}, not understood")
+    left_out = f", {_count(check.left_out, 'file')} left out" if check.left_out else ""
+    matched = f"{check.files_matched} of {_count(check.files_listed, 'file')} as signed{left_out}"
+    return Area(OMS_SIGNATURE_PATH, "ok", f"{matched}, {check.hash_type}, by {check.signer.described}")
+
+
 def _policy(policy: ReportPolicy | None) -> Area:
     if policy is None or not policy.evaluated:
         return Area("policy", "skip", _NOT_REACHED)
@@ -299,7 +315,8 @@ def _finding_lines(finding: ReportFinding) -> Iterator[str]:
 def _hints(report: Report) -> Iterator[str]:
     """Yield what the caller can do about what was not checked."""
     codes = {finding.code for finding in report.findings}
-    if "ATTESTATION_MISSING" in codes:
+    signed_otherwise = report.model_sig or any(item.what == OMS_SIGNATURE_PATH for item in report.not_checked)
+    if "ATTESTATION_MISSING" in codes and not signed_otherwise:
         yield "nothing is signed here: ask whoever published it; `attest hash` gives the root of what is there"
     yield from _signer_hints(report.signer, codes)
     missing = [material for material in report.materials if material.status == "missing"]

@@ -109,14 +109,15 @@ def exempt() -> Iterator[Vector]:
     words = "A `.gitattributes` line of LFS with one attribute more."
     more = {"folder/.gitattributes": hexed(b"*.none filter=lfs diff=lfs merge=lfs -text eol=lf\n")}
     yield vector("gitattributes-more", "manifest §4.3", words, good.altered(place=more), rejected("FILE_EXTRA"))
-    words = "What Git, the Hub's client and this project's tools leave behind, and a `model.sig`."
+    words = "What Git, the Hub's client and this project's tools leave behind, and a `model.sig` that is no bundle."
     left = {
         "folder/.git/config": hexed(b"[core]\n"),
         "folder/.cache/huggingface/download/config.json.metadata": hexed(b"x\n"),
         "folder/.attest/steps/001.json": hexed(b"{}"),
         "folder/model.sig": hexed(b"{}"),
     }
-    yield vector("exempt", "manifest §4", words, good.altered(place=left), verified(1))
+    outcome = verified(1, "OMS_BUNDLE_MALFORMED")
+    yield vector("exempt", "manifest §4", words, good.altered(place=left), outcome)
     words = "Documentation beside the attestation: not exempt, and not documentation of the model."
     beside = good.altered(place={"folder/attestation/README.md": hexed(b"# All is well")})
     yield vector("attestation-readme", "manifest §4.1", words, beside, rejected("FILE_EXTRA"))
