@@ -33,6 +33,7 @@ from model_attest.commands.keygen import keygen
 from model_attest.commands.merge import merge
 from model_attest.commands.record import COMMANDS as RECORD_COMMANDS
 from model_attest.commands.record import HELP as RECORD_HELP
+from model_attest.commands.revoke import revoke
 from model_attest.commands.run import run_command
 from model_attest.commands.sign import sign
 from model_attest.commands.verify import verify
@@ -201,6 +202,7 @@ _COMMANDS: dict[str, Callable[..., Answer]] = {
     "verify": verify,
     "inspect": inspect,
     "run": run_command,
+    "revoke": revoke,
     "demo": demo,
 }
 

@@ -30,6 +30,8 @@ from model_verify.models import (
     StepHead,
     StepRecord,
 )
+from model_verify.models.any_statement import AnyStatementHead
+from model_verify.models.history import REVOCATION_TYPE, Revocation
 from model_verify.models.policy import PolicyDocument
 from model_verify.report import Report
 
@@ -37,7 +39,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "schemas" / "v1"
 ID_PREFIX = TYPE_PREFIX + "schemas/v1/"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-Document = Literal["manifest", "statement", "bundle", "step-record", "report", "policy"]
+Document = Literal["manifest", "statement", "bundle", "step-record", "report", "policy", "revocation"]
 Schema = dict[str, Any]
 
 _MODELS: Mapping[Document, type[BaseModel] | None] = {
@@ -47,13 +49,19 @@ _MODELS: Mapping[Document, type[BaseModel] | None] = {
     "step-record": StepRecord,
     "report": Report,
     "policy": PolicyDocument,
+    "revocation": None,
 }
+_PREDICATES: Mapping[Document, tuple[str, type[BaseModel]]] = {"revocation": (REVOCATION_TYPE, Revocation)}
+"""Of statements of other types: what they are called, and their models."""
 
 
 def schema(document: Document) -> Schema:
     """Return the JSON Schema of a kind of document."""
     model = _MODELS[document]
-    body = _of_model(model) if model is not None else _statement()
+    if model is not None:
+        body = _of_model(model)
+    else:
+        body = _other_statement(*_PREDICATES[document]) if document in _PREDICATES else _statement()
     return {"$schema": _DIALECT, "$id": f"{ID_PREFIX}{document}.schema.json", "title": document, **body}
 
 
@@ -69,6 +77,17 @@ def _of_model(model: type[BaseModel]) -> Schema:
     # What we write (a report) has all of its members; what others write may leave out those with a default.
     mode: Literal["serialization", "validation"] = "serialization" if model is Report else "validation"
     return _tidy(model.model_json_schema(by_alias=True, mode=mode), nulls=model is Report)
+
+
+def _other_statement(predicate_type: str, predicate: type[BaseModel]) -> Schema:
+    """Return the schema of a statement of another type, with its predicate."""
+    models: Sequence[type[BaseModel]] = (AnyStatementHead, predicate)
+    _, definitions = models_json_schema([(model, "validation") for model in models], by_alias=True)
+    known: Schema = _tidy(definitions, nulls=False)["$defs"]
+    head = known.pop("AnyStatementHead")
+    head["properties"]["predicateType"] = {"const": predicate_type}
+    head["properties"]["predicate"] = {"$ref": f"#/$defs/{predicate.__name__}"}
+    return {**head, "$defs": dict(sorted(known.items()))}
 
 
 def _statement() -> Schema:

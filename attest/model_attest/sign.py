@@ -20,6 +20,7 @@ from pathlib import Path
 
 from model_attest.hashing import Progress
 from model_attest.inventory import Inventory, take_inventory
+from model_attest.kept import kept_files
 from model_attest.placement import output_errors, replace_folder, stage_folder, sync_folder, write_synced
 from model_attest.record import RECORD_FOLDER, merge_materials, read_records
 from model_attest.signed_statement import check_own_bundle
@@ -78,11 +79,13 @@ class SignResult:
 
 @dataclass(frozen=True, slots=True)
 class _Attestation:
-    """The three files, in memory."""
+    """The files of the folder, in memory."""
 
     manifest: bytes
     leaves: bytes
     bundle: bytes
+    kept: Mapping[str, bytes]
+    """Files that stay from the attestation before, by their paths."""
 
 
 def sign_folder(
@@ -122,6 +125,7 @@ def sign_folder(
         _check_detached(source, detached)
     elif not os.access(folder, os.W_OK):
         raise OutputError(f"{folder}: not writable", hint="make the folder writable, or sign a copy of it")
+    kept = kept_files(source) if detached is None else {}
     inventory = take_inventory(source, progress=progress)
     others = {s.prefix: s.checkpoint_root for s in inventory.manifest.weight_sets if not s.primary}
     _check_steps(materials, steps, inventory.checkpoint_root, others)
@@ -131,7 +135,7 @@ def sign_folder(
     manifest = inventory.manifest.canonical()
     manifest_digest = FileDigest(hashlib.sha256(manifest).digest())
     statement = build_statement(inventory.manifest, manifest_digest, model, materials, steps)
-    attestation = _Attestation(manifest, inventory.leaves, signer.sign(statement))
+    attestation = _Attestation(manifest, inventory.leaves, signer.sign(statement), kept)
     signature = check_attestation(
         attestation.manifest, attestation.leaves, attestation.bundle, signer=signer, statement=statement, trust=trust
     )
@@ -265,6 +269,10 @@ def _stage(stage: Path, attestation: _Attestation) -> None:
     write_synced(stage / MANIFEST_PATH, attestation.manifest)
     write_synced(stage / LEAVES_PATH, attestation.leaves)
     write_synced(stage / BUNDLE_PATH, attestation.bundle)
+    for path, data in attestation.kept.items():
+        (stage / path).parent.mkdir(exist_ok=True)
+        write_synced(stage / path, data)
+        sync_folder((stage / path).parent)
     sync_folder(stage / ATTESTATION_FOLDER)
 
 

@@ -30,7 +30,9 @@ _INDENTED_CODE = re.compile(r"^    (\S.*)$", re.MULTILINE)
 _CODE_NAME = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
 _COMMAND = re.compile(r"(?<![\w/.-])attest (?P<name>[a-z]+)\b(?P<rest>.*)")
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-_CLAUSE = re.compile(r"\b(?P<chapter>tensor-tree|manifest|statement|pipeline|merge|verification) §(?P<number>[0-9]+)")
+_CLAUSE = re.compile(
+    r"\b(?P<chapter>tensor-tree|manifest|statement|pipeline|merge|verification|history) §(?P<number>[0-9]+)"
+)
 
 _NO_REASON = {"MODEL_ATTEST_TRACEBACK"}
 
@@ -165,6 +167,13 @@ def test_the_sessions_on_policies_print_what_they_show(tmp_path: Path) -> None:
     policies = Followed(document, tmp_path, list(follow(document, tmp_path)))
     policies.check()
     assert policies.verdicts[0] == "REJECTED"
+
+
+def test_the_sessions_on_history_print_what_they_show(tmp_path: Path) -> None:
+    document = ROOT / "docs/history.md"
+    history = Followed(document, tmp_path, list(follow(document, tmp_path)))
+    history.check()
+    assert history.verdicts[0] == "REJECTED"
 
 
 def test_the_quickstarts_sessions_print_what_they_show(quickstart: Followed) -> None:

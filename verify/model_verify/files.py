@@ -35,6 +35,8 @@ _TOKENIZER_SUFFIXES = (".model", ".tiktoken", ".spm", ".jinja")
 _CONFIG_SUFFIXES = (".json", ".yaml", ".yml", ".toml", ".ini", ".cfg")
 
 _EXEMPT = frozenset({MANIFEST_PATH, LEAVES_PATH, BUNDLE_PATH})
+REVOCATIONS_FOLDER = ATTESTATION_FOLDER + "/revocations"
+_REVOCATION = re.compile(rf"{REVOCATIONS_FOLDER}/[0-9a-z][0-9a-z._-]{{0,127}}\.sigstore\.json")
 _NEVER_COVERED = (".git/", ".cache/huggingface/", ".attest/")
 _LFS_LINE = re.compile(rb"[ \t]*(#.*|[^\s#]\S*[ \t]+filter=lfs[ \t]+diff=lfs[ \t]+merge=lfs[ \t]+-text[ \t]*)?")
 GITATTRIBUTES_PATH = ".gitattributes"
@@ -112,12 +114,17 @@ def has_tensors(path: str) -> bool:
 
 def is_exempt(path: str) -> bool:
     """Return whether the manifest does not list `path` whatever it holds. Spec: manifest §4.1, §4.2, §4.4."""
-    return path in _EXEMPT or path == OMS_SIGNATURE_PATH or is_never_covered(path)
+    return path in _EXEMPT or path == OMS_SIGNATURE_PATH or is_revocation_path(path) or is_never_covered(path)
 
 
 def is_never_covered(path: str) -> bool:
     """Return whether `path` is where nobody looks. Spec: manifest §4.4."""
     return path.startswith(_NEVER_COVERED)
+
+
+def is_revocation_path(path: str) -> bool:
+    """Return whether `path` is where a revocation lies. Spec: history §1.1."""
+    return _REVOCATION.fullmatch(path) is not None
 
 
 def is_reserved(path: str) -> bool:

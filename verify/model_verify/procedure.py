@@ -35,6 +35,9 @@ from model_verify.envelope import (
 from model_verify.errors import CallerError, MalformedDocument
 from model_verify.findings import REASONS, Finding, Severity, limited
 from model_verify.folder import FolderCheck, check_folder
+from model_verify.history.check import History, check_history
+from model_verify.history.folder import BundleFile
+from model_verify.history.target import Target
 from model_verify.judgement import Case, Judgement, judge
 from model_verify.model_sig import describe_model_sig, hold_model_sig, model_sig_not_checked, what_it_binds
 from model_verify.models import BUNDLE_PATH, LEAVES_PATH, MANIFEST_PATH, Manifest, RunStep, TrainStep
@@ -87,6 +90,10 @@ class Request:
     `parents` has folders under such names too."""
     known_signers: Sequence[ExpectedSigner] = ()
     """Signers that are expected of a bundle that names them, where `expected_signer` is None."""
+    revocations: Sequence[BundleFile] = ()
+    """What the caller knows to be revoked, besides what lies in the folder."""
+    revokers: Sequence[ExpectedSigner] = ()
+    """Who may revoke everything, besides those of the policy."""
     device: str = "auto"
     threads: int | None = None
     progress: Callable[[int], None] | None = None
@@ -123,7 +130,9 @@ class _Procedure:
         self.findings: list[Finding] = []
         self.signed: SignedPayload | None = None
         self.signature = SignatureCheck()
+        self.accepted: ExpectedSigner | None = None
         self.statement: Statement | None = None
+        self.history = History()
         self.manifest: Manifest | None = None
         self.signed_leaves: memoryview | None = None
         self.folder = FolderCheck()
@@ -139,6 +148,7 @@ class _Procedure:
             self.signed = self.v2_envelope(bundle)
             self.v3_signature(self.signed)
             self.statement = self.v4_statement(self.signed)
+            self.history = self.v4_history(self.statement)
             self.manifest = self.v5_manifest(self.statement)
             self.signed_leaves = self.v6_leaf_file(self.manifest)
             self.folder = self.v7_v8_folder(self.manifest)
@@ -193,6 +203,7 @@ class _Procedure:
                 raise self.stop("POLICY_SIGNER", BUNDLE_PATH, "a signer that the policy accepts", named)
             self.findings.append(Finding("SIGNER_NOT_EXPECTED", BUNDLE_PATH, "a signer named by you", named))
             return
+        self.accepted = expected
         self.signature = check_signature(signed, expected, self.trust)
         self.findings += self.signature.findings
         if not self.signature.holds:
@@ -219,6 +230,15 @@ class _Procedure:
             stated = statement.model.uri or "no repository"
             self.findings.append(Finding("ATTESTED_FOR_OTHER_REPO", BUNDLE_PATH, self.repository, stated))
         return statement
+
+    def v4_history(self, statement: Statement) -> History:
+        """Return what lies beside the attestation: what is revoked. Module: history."""
+        target = Target(statement, self.signature, self.accepted, self.trust)
+        history = check_history(
+            self.source, target, revocations=self.request.revocations, revokers=_revokers(self.request)
+        )
+        self.findings += history.findings
+        return history
 
     def v5_manifest(self, statement: Statement) -> Manifest:
         """Return the manifest that the statement's first subject names. Module: manifest."""
@@ -390,6 +410,7 @@ class _Procedure:
             time=describe_time(self.signature.time),
             roots=self.describe_roots(),
             statement=self.describe_model(),
+            history=self.history.report,
             files=self.describe_files(),
             model_sig=describe_model_sig(self.model_sig),
             materials=judged.materials,
@@ -493,6 +514,8 @@ def _of_parent(request: Request, name: str, source: Source) -> Request:
         recursive=True,
         parent_signers=_below(request.parent_signers, before),
         known_signers=_known_signers(request),
+        revocations=request.revocations,
+        revokers=_revokers(request),
         now=request.now,
         timestamp_authorities=_time_trust(request).authorities,
         device=request.device,
@@ -513,6 +536,10 @@ def _known_signers(request: Request) -> list[ExpectedSigner]:
     policy = request.policy.signers if request.policy else None
     named = [request.expected_signer] if request.expected_signer else []
     return [*request.known_signers, *named, *(policy.signers if policy else ())]
+
+
+def _revokers(request: Request) -> Sequence[ExpectedSigner]:
+    return (*request.revokers, *(request.policy.revokers if request.policy else ()))
 
 
 _T = TypeVar("_T")

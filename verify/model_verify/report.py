@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 
 from model_verify import __version__
 from model_verify.findings import Finding, Severity
+from model_verify.history.report import ReportHistory
 from model_verify.models import Wire, WireCheckpointRoot, WireFileDigest
 
 StepVerdict = Literal["reproduced", "reproduced-within", "attested", "unsupported", "contradicted", "unchecked"]
@@ -226,6 +227,7 @@ class Report(Wire):
     time: ReportTime | None
     roots: ReportRoots | None
     statement: ReportModel | None
+    history: ReportHistory | None
     materials: list[ReportMaterial]
     candidates: list[ReportCandidate]
     steps: list[ReportStep]
@@ -355,6 +357,9 @@ _SENTENCES = {
     "IDENTITY_MISMATCH": "another than the expected identity signed this",
     "SIGNER_NOT_EXPECTED": "nobody said whose signature to expect",
     "SIGNATURE_KIND_UNSUPPORTED": "the signature is of a kind that cannot be checked here",
+    "ROOT_REVOKED": "these weights are revoked",
+    "SIGNER_REVOKED": "the signer is revoked",
+    "REVOCATION_MALFORMED": "a revocation cannot be read",
     "ATTESTED_FOR_OTHER_REPO": "the attestation is not for this repository",
     "MANIFEST_MISMATCH": "the manifest is not the one that was signed",
     "LEAVES_MISMATCH": "the leaf file is not the one that was signed",

@@ -40,11 +40,11 @@ def read_statement(payload: bytes) -> Statement:
     Raises `MalformedDocument` with `STATEMENT_MALFORMED` or `PREDICATE_TYPE_UNKNOWN`.
     """
     try:
-        head = StatementHead.read(loads(payload, max_bytes=MAX_BUNDLE_BYTES))
-        if head.predicate_type != PIPELINE_TYPE:
-            raise MalformedDocument(
-                "PREDICATE_TYPE_UNKNOWN", json.dumps(head.predicate_type)[:200], rule="statement §2.3"
-            )
+        members = loads(payload, max_bytes=MAX_BUNDLE_BYTES)
+        stated = members.get("predicateType") if isinstance(members, dict) else None
+        if isinstance(stated, str) and stated != PIPELINE_TYPE:
+            raise MalformedDocument("PREDICATE_TYPE_UNKNOWN", json.dumps(stated)[:200], rule="statement §2.3")
+        head = StatementHead.read(members)
         predicate = Predicate.read(head.predicate)
     except MalformedJson as error:
         raise MalformedDocument("STATEMENT_MALFORMED", error.reason, rule=error.rule) from error

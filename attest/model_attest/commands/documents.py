@@ -151,6 +151,17 @@ class SignAnswer(Wire):
     other_weight_sets: list[str]
 
 
+class RevokeAnswer(Wire):
+    """`attest revoke`: what is revoked, and who says so."""
+
+    out: str
+    revokes: str
+    reason: str
+    since: str | None
+    signer: ReportSigner
+    time: ReportTime | None
+
+
 class InspectAnswer(Wire):
     """`attest inspect`: what a bundle claims. `verified` is false whatever it claims."""
 

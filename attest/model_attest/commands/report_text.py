@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
 
+from model_attest.commands.area import Area, Status
+from model_attest.commands.history_text import REVOCATION_CODES, revocations
 from model_attest.console import size_text
 from model_verify.files import OMS_SIGNATURE_PATH
 from model_verify.report import (
@@ -24,10 +24,6 @@ from model_verify.report import (
     ReportTrial,
 )
 
-Status = Literal["ok", "warn", "skip", "FAIL"]
-
-_RANKS: dict[Status, int] = {"ok": 0, "warn": 1, "skip": 2, "FAIL": 3}
-_OF_SEVERITY: dict[str, Status] = {"fail": "FAIL", "incomplete": "skip", "warn": "warn", "note": "ok"}
 _NOT_REACHED = "not reached"
 _MOST_NAME_CHARACTERS = 24
 
@@ -36,24 +32,10 @@ _AREA_OF_CLAUSE = {
     "V4": "statement", "V5": "manifest", "V6": "manifest", "V7": "files", "V8": "weights",
     "V9": "pipeline", "V10": "pipeline", "V11": "pipeline", "V12": "policy",
 }  # fmt: skip
-_AREA_OF_CODE = {"CARD_NOT_CHECKED": "card", "UNVERIFIED_WEIGHTS": "weights", "PICKLE_WEIGHTS": "weights"}
-
-
-@dataclass(slots=True)
-class Area:
-    """One line of the table, and the findings below it. A finding can only make `status` worse."""
-
-    name: str
-    status: Status
-    text: str
-    findings: list[ReportFinding] = field(default_factory=list)
-    details: tuple[str, ...] = ()
-
-    def add(self, finding: ReportFinding) -> None:
-        self.findings.append(finding)
-        status = _OF_SEVERITY[finding.severity]
-        if _RANKS[status] > _RANKS[self.status]:
-            self.status = status
+_AREA_OF_CODE = {
+    "CARD_NOT_CHECKED": "card", "UNVERIFIED_WEIGHTS": "weights", "PICKLE_WEIGHTS": "weights",
+    **dict.fromkeys(REVOCATION_CODES, "revocations"),
+}  # fmt: skip
 
 
 def report_lines(report: Report, *, required_level: int | None = None) -> list[str]:
@@ -107,6 +89,7 @@ def areas(report: Report) -> list[Area]:
         _signature(report),
         *([_time(report.time)] if report.time else []),
         _statement(report),
+        revocations(report.history),
         _manifest(report),
         _files(report),
         _weights(report),
@@ -134,6 +117,7 @@ def areas(report: Report) -> list[Area]:
     silent = {"pipeline"} if report.steps else set()
     silent |= {"policy"} if report.policy is None else set()
     silent |= {OMS_SIGNATURE_PATH} if report.model_sig is None else set()
+    silent |= {area.name for area in listed if area.name == "revocations" and not area.text}
     return [area for area in listed if area.name not in silent or area.findings]
 
 

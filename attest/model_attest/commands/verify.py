@@ -82,6 +82,10 @@ def verify(
         list[str] | None,
         typer.Option("--candidate", metavar="DIR", help="A model to hold declared training against; repeatable."),
     ] = None,
+    revocations: Annotated[
+        str | None,
+        typer.Option("--revocations", metavar="PATH", help="What you know to be revoked: a file, or a folder of them."),
+    ] = None,
     device: DeviceOption = Device.auto,
     require_level: Annotated[
         int | None,
@@ -116,6 +120,7 @@ def verify(
       attest verify ./merged --policy procurement.toml --parent a=./a --parent b=./b
     """
     from model_attest.commands.report_text import report_lines
+    from model_verify.history.folder import load_revocations
     from model_verify.policy import load_policy
     from model_verify.procedure import Request
     from model_verify.procedure import verify as run_procedure
@@ -128,6 +133,7 @@ def verify(
     authorities = read_authorities(tsa)
     outside = None if attestation is None else DetachedAttestation(place(attestation))
     rules = None if policy is None else load_policy(place(policy))
+    revoked = [] if revocations is None else load_revocations(place(revocations))
     parents = named_folders(parent or [])
     parent_signers = {name: read_public_key(path) for name, path in named_paths("--parent-key", parent_key or [])}
     if parent_signers and not recursive:
@@ -152,6 +158,7 @@ def verify(
                 candidates=candidates,
                 recursive=recursive,
                 parent_signers=parent_signers,
+                revocations=revoked,
                 device=device.value,
                 threads=threads,
                 progress=advance,

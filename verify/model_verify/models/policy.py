@@ -69,13 +69,24 @@ class PolicyJob(PolicyPart):
     trust_config: FileName | None = None
 
 
-class SignerRules(PolicyPart):
-    """Who may have signed."""
+class NamedSigners(PolicyPart):
+    """Whom the caller knows, and has at hand."""
 
     keys: Entries[FileName] | None = None
-    hints: Entries[KeyHint] | None = None
     identities: Entries[PolicyIdentity] | None = None
     jobs: Entries[PolicyJob] | None = None
+
+
+class SignerRules(NamedSigners):
+    """Who may have signed."""
+
+    hints: Entries[KeyHint] | None = None
+
+
+class RevocationRules(PolicyPart):
+    """Who may revoke everything."""
+
+    signers: NamedSigners
 
 
 class TimestampRules(PolicyPart):
@@ -125,6 +136,7 @@ class PolicyDocument(PolicyPart):
     minimum_level: Annotated[int, Field(ge=1, le=3)] | None = None
     signers: SignerRules | None = None
     timestamps: TimestampRules | None = None
+    revocations: RevocationRules | None = None
     anchors: (
         Annotated[
             dict[Annotated[str, StringConstraints(min_length=1, max_length=256)], WireCheckpointRoot],

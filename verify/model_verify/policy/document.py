@@ -29,8 +29,16 @@ from model_verify.envelope import (
 )
 from model_verify.errors import CallerError, CertificateUnreadable, KeyUnreadable
 from model_verify.findings import REASONS
-from model_verify.models.policy import LicenseRules, PolicyDocument, SignerRules, TimestampRules
+from model_verify.models.policy import (
+    LicenseRules,
+    NamedSigners,
+    PolicyDocument,
+    RevocationRules,
+    SignerRules,
+    TimestampRules,
+)
 from model_verify.policy.licenses import MalformedLicense, read_license
+from model_verify.small_file import read_small
 
 MAX_POLICY_BYTES = 256 << 10
 MAX_NAMED_FILE_BYTES = 4 << 20
@@ -74,6 +82,8 @@ class Policy:
     """The caller's own names of checkpoint roots."""
     authorities: tuple[TimestampAuthority, ...] = ()
     """Whose timestamps count, where the caller names no others."""
+    revokers: tuple[ExpectedSigner, ...] = ()
+    """Who may revoke everything."""
     files: tuple[Path, ...] = ()
     """What it was read from: the policy file, and those that it names."""
 
@@ -84,9 +94,9 @@ def load_policy(path: Path) -> Policy:
 
     def read_named(name: str) -> bytes:
         named.append(path.parent / name)
-        return _read_small(named[-1], MAX_NAMED_FILE_BYTES)
+        return read_small(named[-1], MAX_NAMED_FILE_BYTES)
 
-    policy = read_policy(_read_small(path, MAX_POLICY_BYTES), name=str(path), read_file=read_named)
+    policy = read_policy(read_small(path, MAX_POLICY_BYTES), name=str(path), read_file=read_named)
     return replace(policy, files=tuple(named))
 
 
@@ -113,7 +123,8 @@ def read_policy(data: bytes, *, name: str, read_file: ReadFile) -> Policy:
         raise CallerError(f"{name}: anchors: one root under two names", hint="a root has one name in a report")
     signers = None if rules.signers is None else _accepted(rules.signers, name, read_file)
     authorities = () if rules.timestamps is None else tuple(_authorities(rules.timestamps, name, read_file))
-    return Policy(FileDigest(hashlib.sha256(data).digest()), rules, signers, anchors, authorities)
+    revokers = () if rules.revocations is None else _known(rules.revocations, name, read_file)
+    return Policy(FileDigest(hashlib.sha256(data).digest()), rules, signers, anchors, authorities, revokers)
 
 
 def _parse(data: bytes, name: str) -> dict[str, Any]:
@@ -169,10 +180,26 @@ def _accepted(rules: SignerRules, name: str, read_file: ReadFile) -> AcceptedSig
         raise CallerError(
             f"{name}: signers: accepts nobody", hint="name `keys`, `hints`, `identities` or `jobs`, or leave it out"
         )
-    keys = list(_keys(rules, name, read_file))
+    signers = _signers(rules, f"{name}: signers", read_file)
+    hints = {signer.hint for signer in signers if isinstance(signer, PublicKey)}
+    return AcceptedSigners(signers, frozenset({*hints, *(rules.hints or ())}))
+
+
+def _known(rules: RevocationRules, name: str, read_file: ReadFile) -> tuple[ExpectedSigner, ...]:
+    signers = _signers(rules.signers, f"{name}: revocations.signers", read_file)
+    if not signers:
+        raise CallerError(
+            f"{name}: revocations.signers: names nobody", hint="name `keys`, `identities` or `jobs`, or leave it out"
+        )
+    return signers
+
+
+def _signers(rules: NamedSigners, table: str, read_file: ReadFile) -> tuple[ExpectedSigner, ...]:
+    """Return the signers that a table names and that are at hand; `table` is its name, after that of the policy."""
+    keys = list(_keys(rules, table, read_file))
 
     def trust(where: str, file: str | None) -> bytes | None:
-        return None if file is None else _named(f"{name}: signers.{where}.trust-config", file, read_file)
+        return None if file is None else _named(f"{table}.{where}.trust-config", file, read_file)
 
     identities = [
         ExpectedIdentity(Identity(one.name, one.issuer), trust(f"identities.{place}", one.trust_config))
@@ -182,12 +209,12 @@ def _accepted(rules: SignerRules, name: str, read_file: ReadFile) -> AcceptedSig
         ExpectedJob(one.issuer, one.repository, one.workflow, one.ref, trust(f"jobs.{place}", one.trust_config))
         for place, one in enumerate(rules.jobs or ())
     ]
-    return AcceptedSigners((*keys, *identities, *jobs), frozenset({*(key.hint for key in keys), *(rules.hints or ())}))
+    return (*keys, *identities, *jobs)
 
 
-def _keys(rules: SignerRules, name: str, read_file: ReadFile) -> Iterator[PublicKey]:
+def _keys(rules: NamedSigners, table: str, read_file: ReadFile) -> Iterator[PublicKey]:
     for place, path in enumerate(rules.keys or ()):
-        where = f"{name}: signers.keys.{place}"
+        where = f"{table}.keys.{place}"
         pem = _named(where, path, read_file)
         try:
             yield PublicKey.from_pem(pem)
@@ -210,19 +237,3 @@ def _named(where: str, path: str, read_file: ReadFile) -> bytes:
         return read_file(path)
     except CallerError as error:
         raise CallerError(f"{where}: {error.message}", hint=error.hint) from error
-
-
-def _read_small(path: Path, most_bytes: int) -> bytes:
-    """Return the bytes of a regular file: nobody waits for a pipe here."""
-    try:
-        if path.exists() and not path.is_file():
-            raise CallerError(f"{path}: not a regular file")
-        with path.open("rb") as file:
-            data = file.read(most_bytes + 1)
-    except OSError as error:
-        raise CallerError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise CallerError(f"{str(path)!r}: {error}") from error
-    if len(data) > most_bytes:
-        raise CallerError(f"{path}: larger than {most_bytes} bytes")
-    return data

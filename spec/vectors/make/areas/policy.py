@@ -8,6 +8,7 @@ from dataclasses import replace
 import toy
 from envelope import Object, Signing, material
 from folder import (
+    MERGED,
     PARENTS,
     A,
     B,
@@ -22,6 +23,8 @@ from folder import (
     train_step,
     verified,
 )
+from history import FOLDER as REVOCATIONS
+from history import root_revoked, signed
 from instance import TOWN as INSTANCE
 from keys import RELEASE, RELEASE_P384, STRANGER
 from vector import JsonObject, Vector
@@ -105,6 +108,28 @@ def signers() -> Iterator[Vector]:
     yield held("signer-none", "§2", words, good, "minimum-level = 1\n", incomplete("SIGNER_NOT_EXPECTED"))
     words = "A parent whose attestation is by a signer of the policy."
     yield held("signer-of-parent", "§2.3", words, replace(family(), key=None), lab, verified(3))
+
+
+def revokers() -> Iterator[Vector]:
+    """Yield who may revoke everything."""
+    root = root_revoked(toy.root(MERGED))
+    revoked = given(claim()).altered(files={REVOCATIONS + "wrong.sigstore.json": signed(root, Signing(STRANGER))})
+    named = '[revocations.signers]\nkeys = ["other.pub"]\n'
+    words = "Whom the policy names revoked the root."
+    yield held("revoker", "§2", words, revoked, named, rejected("ROOT_REVOKED"))
+    yield held("revoker-none", "§2", "The policy names nobody.", revoked, "minimum-level = 1\n", verified(3))
+    other = '[revocations.signers]\nkeys = ["lab.pub"]\n'
+    yield held("revoker-other", "§2", "The policy names another.", revoked, other, verified(3))
+    words = "A revoker is accepted as no signer."
+    strange = given(claim(signing=Signing(STRANGER)), key=None)
+    yield held("revoker-no-signer", "§2", words, strange, named, incomplete("SIGNER_NOT_EXPECTED"))
+    for name, text, key in (
+        ("revokers-nobody", "[revocations.signers]\n", "revocations.signers"),
+        ("revokers-hints", f'[revocations.signers]\nhints = ["{RELEASE.hint()}"]\n', "revocations.signers.hints"),
+        ("revokers-empty", "[revocations]\n", "revocations"),
+        ("revokers-no-file", '[revocations.signers]\nkeys = ["none.pub"]\n', "revocations.signers.keys.0"),
+    ):
+        yield refused(name, "§2", "Revokers that are refused.", text, key)
 
 
 def parents() -> Iterator[Vector]:
@@ -333,5 +358,5 @@ def malformed() -> Iterator[Vector]:
 
 def vectors() -> Iterator[Vector]:
     """Yield the vectors of this area."""
-    for part in (signers, parents, licences, outcomes, times, malformed):
+    for part in (signers, revokers, parents, licences, outcomes, times, malformed):
         yield from part()

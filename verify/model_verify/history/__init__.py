@@ -1,0 +1,10 @@
+"""What was signed before and beside an attestation, and what is revoked. Spec: history; verification V4.
+
+    folder       files of these kinds in a model's folder
+    target       whose history is looked at
+    revocation   what is revoked, and whether that is to be honoured
+    check        all of it, for the procedure
+    report       what the report says of it
+
+Nothing here makes a verdict better, and nothing is read below an attestation that was refused.
+"""

@@ -1,0 +1,33 @@
+"""What a report says of the history. Spec: history §1 to §4; verification §6."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from model_verify.models import Wire
+
+RevocationOutcome = Literal["revoked", "signed-before", "elsewhere", "not-honoured"]
+
+
+class ReportRevocation(Wire):
+    """A revocation that lay at hand. Only the first of its outcomes counts against the model.
+
+    `revoked`: it names the model's root, a material's, or its signer. `signed-before`: its signer, but what was signed
+    before `since` stands. `elsewhere`: something else. `not-honoured`: whoever signed it may not revoke that; where
+    nobody whom the caller knows signed it, nothing of it was read.
+    """
+
+    where: str
+    outcome: RevocationOutcome
+    by: str
+    revokes: str | None = None
+    issued: str | None = None
+    """By the word of whoever signed it."""
+    since: str | None = None
+    reason: str | None = None
+    signed_before: str | None = None
+    """By somebody else's word."""
+
+
+class ReportHistory(Wire):
+    revocations: list[ReportRevocation]
