@@ -34,7 +34,11 @@ _CLAUSE = re.compile(
     r"\b(?P<chapter>tensor-tree|manifest|statement|pipeline|merge|verification|history) §(?P<number>[0-9]+)"
 )
 
-_NO_REASON = {"MODEL_ATTEST_TRACEBACK"}
+_NO_REASON = {
+    "MODEL_ATTEST_TRACEBACK",
+    "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN", "HTTPS_PROXY", "SSL_CERT_FILE",
+}  # fmt: skip
+"""Variables of the environment."""
 
 
 def named(path: Path) -> str:

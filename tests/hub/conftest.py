@@ -9,20 +9,26 @@ import pytest
 from huggingface_hub import HfApi, constants
 from huggingface_hub.utils import close_session
 
+from tests.cli.conftest import attest  # noqa: F401
 from tests.hub.server import TOKEN, Hub, Running
+
+
+def start(root: Path, patch: pytest.MonkeyPatch) -> Running:
+    """Return a running Hub that this process takes for the one there is, with a token and a cache of its own."""
+    running = Running(root / "hub")
+    patch.setenv("HF_TOKEN", TOKEN)
+    patch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    patch.setattr(constants, "ENDPOINT", running.hub.url)
+    template = running.hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    patch.setattr(constants, "HF_HUB_CACHE", str(root / "cache"))
+    patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    return running
 
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A Hub that this process takes for the one there is, with a token and a cache of its own."""
-    running = Running(tmp_path / "hub")
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.setattr(constants, "ENDPOINT", running.hub.url)
-    template = running.hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    running = start(tmp_path, monkeypatch)
     yield running.hub
     close_session()
     running.stop()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import threading
 import urllib.parse
 from collections.abc import Iterator, Sequence
@@ -326,6 +327,11 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.hub = hub
         self.host = host
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a client that has gone away."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class Running:

@@ -15,6 +15,9 @@ SPEC = Path(__file__).parents[2] / "spec"
 NOT_STORABLE = {
     "FILE_NOT_REGULAR",  # links, FIFOs and devices do not survive version control; tests/unit/test_local.py has them
     "OMS_FILE_NOT_REGULAR",  # so is it; tests/oms/test_links.py has them
+    "COMMIT_NOT_ON_BRANCH",  # what the Hub says of a commit; tests/hub/test_verify.py has these three
+    "MATERIAL_NOT_ON_BRANCH",
+    "WEIGHTS_NOT_READ",
     "STEP_TOO_LARGE",  # a limit that a verifier may have; tests/hostile/test_forms.py has it
     "NO_MERGE_BACKEND",  # a property of the machine; tests/unit/test_procedure.py has it
 }

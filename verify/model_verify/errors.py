@@ -14,7 +14,8 @@ and, where there is one, a `hint` that says what to do.
     ├── SourceError          bytes could not be had
     │   ├── SourceMissing        no such file or folder
     │   ├── SourceChanged        a file changed while it was read
-    │   └── SourceUnreadable     the machine refused, or the file is not a regular one
+    │   ├── SourceUnreadable     the machine refused, or the file is not a regular one
+    │   └── SourceUnreachable    the network, or a server, failed again and again
     ├── MalformedInput       bytes that break the standard; `rule` cites the clause
     │   ├── MalformedJson
     │   ├── MalformedWeights     a safetensors file
@@ -22,6 +23,7 @@ and, where there is one, a `hint` that says what to do.
     │   └── MalformedDocument    a manifest, statement, bundle or step record; `code` is its reason code
     ├── OperationRefused     merge arithmetic that has no result; `code` is its reason code
     ├── SigningFailed        no signature could be had
+    ├── HubMissing           the software that reads the Hub is not installed
     ├── SigstoreMissing      the software that verifies identities is not installed
     ├── TimestampsMissing    the software that verifies timestamps is not installed
     ├── BackendUnavailable   the software or device for merge arithmetic is missing or computes other bits
@@ -90,6 +92,10 @@ class SourceUnreadable(SourceError):
     code = "SOURCE_UNREADABLE"
 
 
+class SourceUnreachable(SourceError):
+    code = "SOURCE_UNREACHABLE"
+
+
 class MalformedInput(AttestError):
     """Bytes that break the standard. `where` names the place, `rule` the clause."""
 
@@ -134,6 +140,10 @@ class OperationRefused(AttestError):
 
 class SigningFailed(AttestError):
     code = "SIGNING_FAILED"
+
+
+class HubMissing(AttestError):
+    code = "NO_HUB"
 
 
 class SigstoreMissing(AttestError):

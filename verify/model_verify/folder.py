@@ -21,6 +21,8 @@ from model_verify.weights import StoredTensor, WeightFile
 
 _BLOCK_BYTES = 4 << 20
 _MAX_CONFIG_BYTES = 64 << 20
+_MOST_HUB_FILES = 4
+"""Read at once over the network, where more streams are not faster."""
 
 
 @dataclass(slots=True)
@@ -34,19 +36,59 @@ class FolderCheck:
     as_signed: Mapping[str, FileDigest] = field(default_factory=dict)
     """The files that were read whole and are as the manifest has them."""
     files_hashed: int = 0
+    files_stated: int = 0
+    """Files whose digest was compared as somebody else states it, without reading them."""
     bytes_hashed: int = 0
 
 
 def check_folder(source: Source, manifest: Manifest) -> FolderCheck:
     """Return every difference between a folder and its manifest that shows without reading tensor data."""
     check = FolderCheck()
+    present = _check_listing(check, source, manifest)
+    plain = [file for file in manifest.files if file.path in present and not files.has_tensors(file.path)]
+    _check_contents(check, source, plain, present)
+    check.findings += limited(redirections(source, present, primary(manifest)))
+    check.findings += limited(_pickles(manifest))
+    weights = read_weight_sets(source)
+    check.weight_files = weights.files
+    check.findings += limited(_weights(weights, present, manifest, check))
+    return check
+
+
+def check_stated(source: Source, manifest: Manifest) -> FolderCheck:
+    """Return every difference between a repository and its manifest by the digests that its keeper states.
+
+    Only files for which none is stated are read and hashed. Spec: hub §4.
+    """
+    check = FolderCheck()
+    present = _check_listing(check, source, manifest)
+    stated = source.stated_digests()
+    there = [file for file in manifest.files if file.path in present]
+    check.files_stated = sum(file.path in stated for file in there)
+    check.findings += limited(
+        _differing(file.path, "FILE_MISMATCH", file.file_digest.text, stated[file.path].text)
+        for file in there
+        if file.path in stated and file.file_digest != stated[file.path]
+    )
+    _check_contents(check, source, [file for file in there if file.path not in stated], present)
+    check.findings += limited(redirections(source, present, primary(manifest)))
+    check.findings += limited(_pickles(manifest))
+    return check
+
+
+def _check_listing(check: FolderCheck, source: Source, manifest: Manifest) -> dict[str, Entry]:
+    """Compare the names of files with those of the manifest, and return the files that are there."""
     entries = source.entries()
-    present = {entry.path: entry for entry in entries if entry.kind is EntryKind.FILE}
-    listed = {file.path: file for file in manifest.files}
-    check.findings += limited(_listing(source, entries, listed))
-    plain = [file for path, file in listed.items() if path in present and not files.has_tensors(path)]
+    check.findings += limited(_listing(source, entries, {file.path: file for file in manifest.files}))
+    return {entry.path: entry for entry in entries if entry.kind is EntryKind.FILE}
+
+
+def _check_contents(
+    check: FolderCheck, source: Source, plain: Sequence[ManifestFile], present: Mapping[str, Entry]
+) -> None:
+    """Hash files whole, several at once."""
     interrupted = threading.Event()
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(None if source.hub is None else _MOST_HUB_FILES) as pool:
         try:
             contents = list(pool.map(lambda file: _content(source, file, interrupted), plain))
         except BaseException:
@@ -58,12 +100,6 @@ def check_folder(source: Source, manifest: Manifest) -> FolderCheck:
     }
     check.files_hashed = len(plain)
     check.bytes_hashed = sum(present[file.path].size_bytes for file in plain)
-    check.findings += limited(redirections(source, present, primary(manifest)))
-    check.findings += limited(_pickles(manifest))
-    weights = read_weight_sets(source)
-    check.weight_files = weights.files
-    check.findings += limited(_weights(weights, present, manifest, check))
-    return check
 
 
 def _listing(source: Source, entries: Sequence[Entry], listed: Mapping[str, ManifestFile]) -> Iterator[Finding]:

@@ -13,12 +13,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
 from model_verify import manifest as manifests
 from model_verify import merkle
+from model_verify.depth import Depth, unread
 from model_verify.digest import FileDigest
 from model_verify.envelope import (
     MAX_BUNDLE_BYTES,
@@ -34,10 +35,11 @@ from model_verify.envelope import (
 )
 from model_verify.errors import CallerError, MalformedDocument
 from model_verify.findings import REASONS, Finding, Severity, limited
-from model_verify.folder import FolderCheck, check_folder
+from model_verify.folder import FolderCheck, check_folder, check_stated
 from model_verify.history.check import History, check_history
 from model_verify.history.folder import BundleFile
 from model_verify.history.target import Target
+from model_verify.hub_place import describe_place, fetch_parents, place_findings, with_origins
 from model_verify.judgement import Case, Judgement, judge
 from model_verify.model_sig import describe_model_sig, hold_model_sig, model_sig_not_checked, what_it_binds
 from model_verify.models import BUNDLE_PATH, LEAVES_PATH, MANIFEST_PATH, Manifest, RunStep, TrainStep
@@ -66,7 +68,7 @@ from model_verify.signature_report import (
     undated_reason,
 )
 from model_verify.sources.detached import DetachedAttestation, DetachedSource
-from model_verify.sources.source import Entry, EntryKind, Source, read_whole
+from model_verify.sources.source import Entry, EntryKind, Reach, Source, read_whole
 from model_verify.statement import Statement, read_statement
 
 MAX_LEAF_FILE_BYTES = 1 << 30
@@ -83,6 +85,10 @@ class Request:
     parents: Mapping[str, Source] = field(default_factory=dict)
     candidates: Sequence[Source] = ()
     repository: str | None = None
+    depth: Depth = Depth.FULL
+    """Another depth than full needs a source that states digests."""
+    fetch: Callable[[str], Source | None] | None = None
+    """Asked with the package URL of each material for which there is no parent."""
     recursive: bool = False
     """Whether the attestations of the parents themselves are followed."""
     parent_signers: Mapping[str, ExpectedSigner] = field(default_factory=dict)
@@ -127,6 +133,7 @@ class _Procedure:
         if request.attestation is not None:
             self.source = DetachedSource(request.source, request.attestation)
         self.repository = request.repository or request.source.repository
+        self.place = describe_place(request.source)
         self.findings: list[Finding] = []
         self.signed: SignedPayload | None = None
         self.signature = SignatureCheck()
@@ -173,6 +180,7 @@ class _Procedure:
 
     def v1_find(self) -> bytes:
         """Return the bundle's bytes. Module: sources."""
+        self.findings += place_findings(self.place)
         entry = self.attestation_entry(BUNDLE_PATH)
         if entry is None:
             stop = self.stop("ATTESTATION_MISSING", BUNDLE_PATH)
@@ -293,12 +301,15 @@ class _Procedure:
 
     def v7_v8_folder(self, manifest: Manifest) -> FolderCheck:
         """Return how the folder differs from the manifest, tensor data aside. Module: folder."""
-        check = check_folder(self.source, manifest)
+        check_content = check_folder if self.request.depth is Depth.FULL else check_stated
+        check = check_content(self.source, manifest)
         self.findings += check.findings
         return check
 
     def v7_model_sig(self) -> None:
         """Hold a `model.sig` that is there against the folder. Modules: model_sig, oms."""
+        if self.request.depth is not Depth.FULL:
+            return  # it has digests of weights, too
         policy = self.request.policy.signers if self.request.policy else None
         expected = [self.request.expected_signer] if self.request.expected_signer else self.request.known_signers
         # What is in the folder, whatever stands beside it: a detached attestation is no part of what was signed there.
@@ -327,10 +338,17 @@ class _Procedure:
         if unknown:
             known = ", ".join(names) or "none"
             raise CallerError(f"the statement has no material or step `{unknown[0]}`", hint=f"it has: {known}")
+        if self.request.fetch is not None and self.request.depth is Depth.FULL:
+            fetched = fetch_parents(statement.materials, self.request.parents, self.request.fetch)
+            self.request = replace(self.request, parents={**self.request.parents, **fetched})
         return pipeline
 
     def v8_v10_v11_weights(self, manifest: Manifest) -> Judgement:
         """Read everything once: tensors, materials, steps. Module: judgement."""
+        if self.request.depth is not Depth.FULL:
+            judgement = unread(manifest, self.pipeline)
+            self.findings += judgement.findings
+            return judgement
         case = Case(
             source=self.source,
             manifest=manifest,
@@ -346,7 +364,8 @@ class _Procedure:
             progress=self.request.progress,
         )
         judgement = judge(case)
-        self.findings += judgement.findings
+        judgement.materials, found = with_origins(judgement.materials, self.request.parents)
+        self.findings += [*judgement.findings, *found]
         return judgement
 
     def v10_ancestors(self) -> None:
@@ -402,6 +421,8 @@ class _Procedure:
         return Report(
             reference=self.source.label,
             commit=self.source.commit,
+            depth=self.request.depth.value,
+            hub=self.place,
             verdict=verdict,
             level=level,
             headline=f"{verdict}{f' level {level}' if level else ''}: {link}{more}",
@@ -458,7 +479,9 @@ class _Procedure:
     def describe_files(self) -> ReportFiles | None:
         if self.manifest is None:
             return None
-        return ReportFiles(listed=len(self.manifest.files), hashed=self.folder.files_hashed)
+        return ReportFiles(
+            listed=len(self.manifest.files), hashed=self.folder.files_hashed, stated=self.folder.files_stated
+        )
 
     def not_checked(self) -> Iterator[ReportNotChecked]:
         """Yield what this report does not speak of, and why. Spec: verification §5."""
@@ -484,19 +507,24 @@ class _Procedure:
                 yield ReportNotChecked(what=what, why="the signer's word, which no weight shows")
             elif isinstance(step, RunStep):
                 yield ReportNotChecked(what=f"the command of step {step.id}", why="the signer's word, it was not run")
-        anchors = self.request.policy.anchors if self.request.policy else {}
-        for material in self.statement.materials:
-            if material.digest.checkpoint_root not in anchors:
-                yield ReportNotChecked(what=f"origin of material {material.name}", why="only its root is known")
+        if self.place is not None and self.place.reach == Reach.UNKNOWN.value:
+            yield ReportNotChecked(
+                what="whether a branch leads to the commit", why="there are too many to look through"
+            )
+        for material in self.judgement.materials:
+            if material.origin == "unknown":
+                yield ReportNotChecked(what=f"origin of material {material.id}", why="only its root is known")
         if self.request.policy is not None and self.request.policy.rules.licenses is not None:
             for judged in self.judgement.materials:
                 if judged.attestation is None:
                     what = f"licences of what material {judged.id} was made from"
                     yield ReportNotChecked(what=what, why="no attestation of it was followed")
-        yield ReportNotChecked(
-            what="file digests of safetensors and GGUF files",
-            why="their header digests and tensor roots fix the same bytes",
-        )
+        if self.request.depth is Depth.FULL:
+            what = "file digests of safetensors and GGUF files"
+            yield ReportNotChecked(what=what, why="their header digests and tensor roots fix the same bytes")
+        else:
+            what = "the content of files that the Hub states a digest of"
+            yield ReportNotChecked(what=what, why="at this depth the Hub is believed")
 
 
 def _own_level(material: ReportMaterial) -> str:
@@ -511,6 +539,7 @@ def _of_parent(request: Request, name: str, source: Source) -> Request:
         expected_signer=request.parent_signers.get(name),
         parents=_below(request.parents, before),
         candidates=request.candidates,
+        fetch=request.fetch,
         recursive=True,
         parent_signers=_below(request.parent_signers, before),
         known_signers=_known_signers(request),

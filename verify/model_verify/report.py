@@ -97,7 +97,10 @@ class ReportMaterial(Wire):
     root: WireCheckpointRoot
     status: Literal["matched", "mismatched", "malformed", "missing", "unchecked"]
     actual_root: WireCheckpointRoot | None = None
-    origin: Literal["unknown", "anchored"] = "unknown"
+    origin: Literal["unknown", "anchored", "hub"] = "unknown"
+    """`hub` where the Hub's word is that these weights are those of the declared repository, at the declared commit."""
+    read_from: str | None = None
+    """The package URL, with commit, of the repository that was read, where it was read from the Hub."""
     anchor: str | None = None
     """The name that the caller's policy has for its root, where the origin is anchored."""
     license: str | None = None
@@ -150,8 +153,21 @@ class ReportStep(Wire):
 
 
 class ReportFiles(Wire):
+    """Files of the manifest; how many were read and hashed whole, and of how many the Hub's digest was compared."""
+
     listed: int
     hashed: int
+    stated: int = 0
+
+
+class ReportHub(Wire):
+    """Where on the Hub the model is; a branch or tag leads to the commit, or only what anybody can propose."""
+
+    endpoint: str
+    repository: str
+    revision: str
+    commit: str
+    reach: Literal["branch", "proposal", "unknown"]
 
 
 class ReportFinding(Wire):
@@ -218,7 +234,8 @@ class Report(Wire):
     tool: ReportTool = ReportTool()
     reference: str
     commit: str | None
-    depth: Literal["full"] = "full"
+    depth: Literal["full", "hub"] = "full"
+    hub: ReportHub | None = None
     verdict: Verdict
     level: Literal[1, 2, 3] | None
     headline: str
@@ -299,6 +316,8 @@ def decide(
         named = ", ".join(f"`{name}`" for name in changed[:_MOST_NAMED])
         more = f" and {len(changed) - _MOST_NAMED} more" if len(changed) > _MOST_NAMED else ""
         link += f"; {named}{more} {'differs' if len(changed) == 1 else 'differ'} from what was signed"
+    if any(finding.code == "COMMIT_NOT_ON_BRANCH" for finding in findings):
+        link += "; no branch or tag leads to this commit, which anybody may have proposed"
     if any(finding.code == "CODE_ELSEWHERE" for finding in findings):
         link += "; it loads code from elsewhere"
     return "VERIFIED", level, link
@@ -382,6 +401,7 @@ _SENTENCES = {
     "TENSOR_EXTRA": "a tensor is there that was not signed",
     "TENSOR_MISMATCH": "a tensor is not as signed",
     "WEIGHTS_AMBIGUOUS": "it is open which weights load",
+    "WEIGHTS_NOT_READ": "at depth hub no weights are read, and the Hub is trusted for content",
     "MATERIAL_MISSING": "a parent has no weights here",
     "MATERIAL_MISMATCH": "a parent is not the declared one",
     "REPLAY_MISMATCH": "a declared step gives other weights",

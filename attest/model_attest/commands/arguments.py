@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from model_attest.signers.signer import Signer
     from model_verify.envelope import ExpectedSigner, PublicKey
     from model_verify.sources.local import LocalFolder
+    from model_verify.sources.source import Source
 
 MAX_KEY_BYTES = 64 << 10
 MAX_TRUST_CONFIG_BYTES = 4 << 20
@@ -263,7 +264,7 @@ def size_bytes(text: str) -> int:
     return int(match[1]) * unit
 
 
-def weight_bytes(folders: Sequence[LocalFolder]) -> int:
+def weight_bytes(folders: Sequence[Source]) -> int:
     """Return about how many bytes of weights lie in some folders, for whoever shows progress."""
     from model_verify.files import has_tensors
 

@@ -15,6 +15,7 @@ from model_verify.files import OMS_SIGNATURE_PATH
 from model_verify.report import (
     Report,
     ReportFinding,
+    ReportHub,
     ReportMaterial,
     ReportModelSig,
     ReportPolicy,
@@ -34,6 +35,7 @@ _AREA_OF_CLAUSE = {
 }  # fmt: skip
 _AREA_OF_CODE = {
     "CARD_NOT_CHECKED": "card", "UNVERIFIED_WEIGHTS": "weights", "PICKLE_WEIGHTS": "weights",
+    "COMMIT_NOT_ON_BRANCH": "repository",
     **dict.fromkeys(REVOCATION_CODES, "revocations"),
 }  # fmt: skip
 
@@ -86,6 +88,7 @@ def _short_signer(signer: ReportSigner) -> str:
 def areas(report: Report) -> list[Area]:
     """Return the table of a report; every finding is in exactly one area."""
     listed = [
+        *([_repository(report.hub)] if report.hub else []),
         _signature(report),
         *([_time(report.time)] if report.time else []),
         _statement(report),
@@ -141,6 +144,16 @@ def _clause_area(finding: ReportFinding) -> str:
     return _AREA_OF_CLAUSE[finding.clause.removeprefix("verification ")]
 
 
+def _repository(hub: ReportHub) -> Area:
+    led = {
+        "branch": "a branch or tag leads there",
+        "proposal": "no branch or tag leads there",
+        "unknown": "whether a branch leads there is unknown",
+    }
+    text = f"{hub.repository}@{hub.commit}, `{hub.revision}`, by the word of {hub.endpoint}; {led[hub.reach]}"
+    return Area("repository", "ok", text)
+
+
 def _signature(report: Report) -> Area:
     signer = report.signer
     if signer is None:
@@ -179,7 +192,8 @@ def _manifest(report: Report) -> Area:
 def _files(report: Report) -> Area:
     if report.files is None or report.coverage is None:
         return Area("files", "skip", _NOT_REACHED)
-    return Area("files", "ok", f"{_count(report.files.listed, 'file')}, {report.files.hashed} hashed whole")
+    stated = f", {report.files.stated} by the Hub's digest alone" if report.files.stated else ""
+    return Area("files", "ok", f"{_count(report.files.listed, 'file')}, {report.files.hashed} hashed whole{stated}")
 
 
 def _weights(report: Report) -> Area:
@@ -197,6 +211,10 @@ def _material(material: ReportMaterial) -> Area:
     anchor = f", your `{material.anchor}`" if material.anchor else ""
     said = ", ".join(word for word in (material.uri, material.license) if word)
     word = f", {said} by the signer's word" if said else ""
+    if material.read_from:
+        word += f", read from {material.read_from}"
+    if material.origin == "hub":
+        word += ", which is its origin by the Hub's word"
     return Area(f"material {material.id}", status, f"{text}{anchor}{word}")
 
 
@@ -302,6 +320,8 @@ def _hints(report: Report) -> Iterator[str]:
     signed_otherwise = report.model_sig or any(item.what == OMS_SIGNATURE_PATH for item in report.not_checked)
     if "ATTESTATION_MISSING" in codes and not signed_otherwise:
         yield "nothing is signed here: ask whoever published it; `attest hash` gives the root of what is there"
+    if "WEIGHTS_NOT_READ" in codes:
+        yield "`--depth full` reads every byte of it, and of its parents"
     yield from _signer_hints(report.signer, codes)
     missing = [material for material in report.materials if material.status == "missing"]
     if missing:

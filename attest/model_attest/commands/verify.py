@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,13 +15,20 @@ from model_attest.commands.arguments import (
     JsonFlag,
     ThreadsOption,
     TrustConfigOption,
-    folder_at,
-    named_folders,
     named_paths,
     place,
     read_expected_signer,
     read_public_key,
     weight_bytes,
+)
+from model_attest.commands.references import (
+    BandwidthOption,
+    DepthName,
+    DepthOption,
+    FetchParentsFlag,
+    Models,
+    depth_of,
+    local_roots,
 )
 from model_attest.commands.trust import TsaOption, read_authorities
 from model_attest.console import Answer
@@ -31,7 +39,9 @@ _MOST_NOTES = 3
 
 
 def verify(
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="The model folder.")],
+    model: Annotated[
+        str, typer.Argument(metavar="REF", help="The model: a folder, or `org/model@revision` of the Hub.")
+    ],
     key: Annotated[
         str | None, typer.Option("--key", metavar="PUB", help="The public key that you expect to have signed, PEM.")
     ] = None,
@@ -67,7 +77,7 @@ def verify(
         typer.Option("--policy", metavar="FILE", help="Whom and what you trust, TOML; its signers stand for `--key`."),
     ] = None,
     parent: Annotated[
-        list[str] | None, typer.Option("--parent", metavar="ID=DIR", help="Where the parent ID lies; repeatable.")
+        list[str] | None, typer.Option("--parent", metavar="ID=REF", help="Where the parent ID lies; repeatable.")
     ] = None,
     recursive: Annotated[
         bool, typer.Option("--recursive", help="Verify the parents' own attestations too, and print the lineage.")
@@ -80,12 +90,15 @@ def verify(
     ] = None,
     candidate: Annotated[
         list[str] | None,
-        typer.Option("--candidate", metavar="DIR", help="A model to hold declared training against; repeatable."),
+        typer.Option("--candidate", metavar="REF", help="A model to hold declared training against; repeatable."),
     ] = None,
     revocations: Annotated[
         str | None,
         typer.Option("--revocations", metavar="PATH", help="What you know to be revoked: a file, or a folder of them."),
     ] = None,
+    depth: DepthOption = DepthName.full,
+    fetch_parents: FetchParentsFlag = False,
+    max_bandwidth: BandwidthOption = None,
     device: DeviceOption = Device.auto,
     require_level: Annotated[
         int | None,
@@ -94,11 +107,14 @@ def verify(
     threads: ThreadsOption = None,
     json: JsonFlag = False,
 ) -> Answer:
-    """Check a model folder against its attestation.
+    """Check a model, in a folder or on the Hub, against its attestation.
 
     That is the signature, every file, every tensor, and every declared step. Merges are replayed from their parents and
     compared bit for bit. Level 1: every byte is as your signer signed it. Level 2: and every parent is the declared
     one. Level 3: and every step was reproduced.
+
+    A model on the Hub is streamed at one commit and stored nowhere; so are its parents, from where the statement says
+    that they are. For a model in a folder that takes `--fetch-parents`.
 
     A parent is a material of the statement, or a step whose output was not published and which you have. With
     `--recursive`, `--parent a/x=DIR` is the parent x of the parent a.
@@ -117,6 +133,7 @@ def verify(
       attest verify ./merged --identity release@lab.example --issuer https://accounts.google.com
       attest verify ./merged --source-repository https://github.com/town/model --source-ref 'refs/tags/*' \
         --issuer https://token.actions.githubusercontent.com
+      attest verify town/merged@main --key lab.pub
       attest verify ./merged --policy procurement.toml --parent a=./a --parent b=./b
     """
     from model_attest.commands.report_text import report_lines
@@ -126,7 +143,8 @@ def verify(
     from model_verify.procedure import verify as run_procedure
     from model_verify.sources.detached import DetachedAttestation
 
-    source = folder_at(folder)
+    models = Models(max_bandwidth=max_bandwidth)
+    source = models.at(model)
     expected_signer = read_expected_signer(
         key, identity, issuer, trust_config, repository=source_repository, workflow=workflow, ref=source_ref
     )
@@ -134,19 +152,19 @@ def verify(
     outside = None if attestation is None else DetachedAttestation(place(attestation))
     rules = None if policy is None else load_policy(place(policy))
     revoked = [] if revocations is None else load_revocations(place(revocations))
-    parents = named_folders(parent or [])
+    parents = models.named("--parent", parent or [])
     parent_signers = {name: read_public_key(path) for name, path in named_paths("--parent-key", parent_key or [])}
     if parent_signers and not recursive:
         raise CallerError(
             "`--parent-key` without `--recursive`", hint="`--recursive` follows the parents' attestations"
         )
-    candidates = [folder_at(text) for text in candidate or []]
+    candidates = [models.at(text) for text in candidate or []]
     trusted = [("key", key), ("trust configuration", trust_config)]
     trusted += [("timestamping authority", path) for path in tsa or []]
     trusted += [("policy", str(path)) for path in (rules.files if rules else ())]
-    notes = [note for what, path in trusted for note in _trust_notes(what, path, source.root)][:_MOST_NOTES]
-    folders = [source, *parents.values(), *candidates]
-    with console.progress("reading", lambda: weight_bytes(folders)) as advance:
+    notes = [note for what, path in trusted for note in _trust_notes(what, path, local_roots([source]))][:_MOST_NOTES]
+    sources = [source, *parents.values(), *candidates]
+    with console.progress("reading", lambda: weight_bytes(sources)) as advance:
         report = run_procedure(
             Request(
                 source=source,
@@ -154,7 +172,9 @@ def verify(
                 policy=rules,
                 timestamp_authorities=authorities,
                 attestation=outside,
+                depth=depth_of(depth, source),
                 parents=parents,
+                fetch=models.fetcher() if fetch_parents or source.hub is not None else None,
                 candidates=candidates,
                 recursive=recursive,
                 parent_signers=parent_signers,
@@ -172,9 +192,9 @@ def verify(
     return Answer(lines, report.model_dump(mode="json", by_alias=True), exit_code, notes)
 
 
-def _trust_notes(what: str, path: str | None, root: Path) -> list[str]:
-    """Say so where the trust comes out of the folder that is to be checked."""
-    if path is not None and Path(path).resolve().is_relative_to(root):
+def _trust_notes(what: str, path: str | None, roots: Sequence[Path]) -> list[str]:
+    """Say so where the trust comes out of a folder that is to be checked."""
+    if path is not None and any(Path(path).resolve().is_relative_to(root) for root in roots):
         return [
             f"warning: the {what} comes from the folder that it is to vouch for: get it from whom you expect to sign"
         ]

@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+from model_verify.digest import FileDigest
 from model_verify.errors import SourceMissing
 from model_verify.models import ATTESTATION_FOLDER, BUNDLE_PATH, LEAVES_PATH, MANIFEST_PATH
 from model_verify.sources.local import LocalFolder
-from model_verify.sources.source import Entry, File, Source
+from model_verify.sources.source import Entry, File, HubPlace, Reach, Source
 
 DETACHED_PATHS = (MANIFEST_PATH, LEAVES_PATH, BUNDLE_PATH)
 
@@ -57,10 +58,21 @@ class DetachedSource:
     def commit(self) -> str | None:
         return self._model.commit
 
+    @property
+    def hub(self) -> HubPlace | None:
+        return self._model.hub
+
+    def reach(self) -> Reach:
+        return self._model.reach()
+
     def entries(self) -> Sequence[Entry]:
         own = [entry for entry in self._model.entries() if entry.path not in self._attestation.entries]
         both = [*own, *self._attestation.entries.values()]
         return sorted(both, key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
+
+    def stated_digests(self) -> Mapping[str, FileDigest]:
+        stated = self._model.stated_digests()
+        return {path: digest for path, digest in stated.items() if path not in self._attestation.entries}
 
     def open(self, path: str) -> AbstractContextManager[File]:
         name = self._attestation.names.get(path)

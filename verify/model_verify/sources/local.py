@@ -6,11 +6,12 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from model_verify.digest import FileDigest
 from model_verify.errors import SourceChanged, SourceMissing, SourceUnreadable
-from model_verify.sources.source import Entry, EntryKind
+from model_verify.sources.source import Entry, EntryKind, Reach
 
 _NEVER_COVERED = (".git", ".cache/huggingface", ".attest")
 _HUB_CACHE_REPO = re.compile(r"models--([^/]+?)--([^/]+)")
@@ -94,12 +95,24 @@ class LocalFolder:
     def commit(self) -> str | None:
         return self._commit
 
+    @property
+    def hub(self) -> None:
+        """None: what a folder says of its place on the Hub is not the Hub's word."""
+        return None
+
+    def reach(self) -> Reach:
+        return Reach.UNKNOWN
+
     def entries(self) -> Sequence[Entry]:
         """Return every file of the folder, irregular ones included, ordered by path.
 
         What manifest §4.4 never covers is left out. Raises `SourceUnreadable` where a folder cannot be listed.
         """
         return sorted(self._walk(), key=lambda entry: entry.path.encode("utf-8", "surrogateescape"))
+
+    def stated_digests(self) -> Mapping[str, FileDigest]:
+        """Return nothing: here is only what can be read."""
+        return {}
 
     def _walk(self) -> Iterator[Entry]:
         pending = [""]  # not the call stack: folders can nest deeper than that

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from model_verify.digest import FileDigest
 from model_verify.errors import SourceError
 
 
@@ -25,6 +26,25 @@ class Entry:
     kind: EntryKind
     size_bytes: int
     detail: str = ""
+
+
+class Reach(Enum):
+    """What leads to a commit, by the word of the Hub. Spec: hub §1."""
+
+    BRANCH = "branch"
+    """A branch or a tag, which only those can write who may write to the repository."""
+    PROPOSAL = "proposal"
+    """Neither: at most the ref of a pull request, which anybody can write."""
+    UNKNOWN = "unknown"
+    """Nobody can say, or there were too many commits to look through."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubPlace:
+    """Where on a Hub a source is: the Hub's endpoint, and the revision that was asked for."""
+
+    endpoint: str
+    revision: str
 
 
 class File(Protocol):
@@ -61,7 +81,20 @@ class Source(Protocol):
     @property
     def commit(self) -> str | None: ...
 
+    @property
+    def hub(self) -> HubPlace | None:
+        """Where on the Hub that is; None for what is not read from there."""
+        ...
+
+    def reach(self) -> Reach:
+        """Return what leads to the commit. Raises `SourceError`."""
+        ...
+
     def entries(self) -> Sequence[Entry]: ...
+
+    def stated_digests(self) -> Mapping[str, FileDigest]:
+        """Return the SHA-256 of files by the word of whoever keeps them; of none where nobody says."""
+        ...
 
     def open(self, path: str) -> AbstractContextManager[File]: ...
 
