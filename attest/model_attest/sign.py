@@ -21,7 +21,8 @@ from pathlib import Path
 from model_attest.hashing import Progress
 from model_attest.inventory import Inventory, take_inventory
 from model_attest.kept import kept_files
-from model_attest.placement import output_errors, replace_folder, stage_folder, sync_folder, write_synced
+from model_attest.oms import ModelSig, make_model_sig
+from model_attest.placement import output_errors, replace_file, replace_folder, stage_folder, sync_folder, write_synced
 from model_attest.record import RECORD_FOLDER, merge_materials, read_records
 from model_attest.signed_statement import check_own_bundle
 from model_attest.signers.signer import Signer
@@ -30,6 +31,7 @@ from model_verify import merkle
 from model_verify.digest import CheckpointRoot, FileDigest
 from model_verify.envelope import MAX_BUNDLE_BYTES, SignatureCheck, SignedPayload, TimeTrust, open_bundle
 from model_verify.errors import CallerError, MalformedDocument, MalformedInput, OutputError, SourceError
+from model_verify.files import OMS_SIGNATURE_PATH
 from model_verify.findings import Severity
 from model_verify.folder import redirections
 from model_verify.manifest import infos, leaf_tensors, primary, read_manifest, set_roots
@@ -75,6 +77,8 @@ class SignResult:
     uri: str | None
     """The repository that the model is signed for."""
     bundle_path: Path
+    model_sig: ModelSig | None
+    """That of OpenSSF Model Signing, where one was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,11 @@ class _Attestation:
     kept: Mapping[str, bytes]
     """Files that stay from the attestation before, by their paths."""
 
+    @property
+    def files(self) -> dict[str, bytes]:
+        """What will lie at which path."""
+        return {MANIFEST_PATH: self.manifest, LEAVES_PATH: self.leaves, BUNDLE_PATH: self.bundle, **self.kept}
+
 
 def sign_folder(
     folder: Path,
@@ -98,6 +107,7 @@ def sign_folder(
     detached: Path | None = None,
     progress: Progress | None = None,
     trust: TimeTrust | None = None,
+    oms: bool = False,
 ) -> SignResult:
     """Sign the model in `folder` and write `attestation/`; with `detached`, its files into that new folder elsewhere.
 
@@ -105,6 +115,8 @@ def sign_folder(
     The default name is the folder's; the default `uri` is that of the repository where the folder is of the Hub cache.
     Absorbs the step records under `.attest/steps`. `trust` says whose timestamps count in the self-check. Whatever goes
     wrong, and with KeyboardInterrupt, an attestation that was there stays whole, and nothing else is left behind.
+    With `oms`, a `model.sig` of OpenSSF Model Signing is written last, which covers the attestation; where that alone
+    fails, one that was there before stays, and no longer fits.
 
     Raises what `take_inventory` and `read_records` raise; `CallerError` where the recorded steps did not give these
     weights; `MalformedDocument` where the steps are no pipeline; `OutputError` where the result cannot be written or
@@ -139,9 +151,17 @@ def sign_folder(
     signature = check_attestation(
         attestation.manifest, attestation.leaves, attestation.bundle, signer=signer, statement=statement, trust=trust
     )
+    model_sig = None
+    if oms:
+        model_sig = make_model_sig(source.root, name, inventory.manifest, attestation.files, signer, trust)
     replaced_steps = _stated_steps(source) if detached is None else 0
     bundle_path = _write(folder, attestation) if detached is None else _write_detached(detached, attestation)
-    return _result(bundle_path, inventory, model, manifest_digest, materials, steps, signature, replaced_steps)
+    if model_sig is not None:
+        with output_errors(folder):
+            replace_file(folder / OMS_SIGNATURE_PATH, model_sig.data)
+    return _result(
+        bundle_path, inventory, model, manifest_digest, materials, steps, signature, replaced_steps, model_sig
+    )
 
 
 def _check_detached(source: LocalFolder, detached: Path) -> None:
@@ -266,12 +286,10 @@ def _write_detached(out: Path, attestation: _Attestation) -> Path:
 
 def _stage(stage: Path, attestation: _Attestation) -> None:
     (stage / ATTESTATION_FOLDER).mkdir()
-    write_synced(stage / MANIFEST_PATH, attestation.manifest)
-    write_synced(stage / LEAVES_PATH, attestation.leaves)
-    write_synced(stage / BUNDLE_PATH, attestation.bundle)
-    for path, data in attestation.kept.items():
+    for path, data in attestation.files.items():
         (stage / path).parent.mkdir(exist_ok=True)
         write_synced(stage / path, data)
+    for path in attestation.kept:
         sync_folder((stage / path).parent)
     sync_folder(stage / ATTESTATION_FOLDER)
 
@@ -300,6 +318,7 @@ def _result(
     steps: Sequence[KnownStep],
     signature: SignatureCheck,
     replaced_steps: int,
+    model_sig: ModelSig | None,
 ) -> SignResult:
     manifest = inventory.manifest
     return SignResult(
@@ -316,4 +335,5 @@ def _result(
         signature=signature,
         replaced_steps=replaced_steps,
         bundle_path=bundle_path,
+        model_sig=model_sig,
     )

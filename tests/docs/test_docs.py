@@ -180,6 +180,13 @@ def test_the_sessions_on_history_print_what_they_show(tmp_path: Path) -> None:
     assert history.verdicts[0] == "REJECTED"
 
 
+def test_the_sessions_on_model_signing_print_what_they_show(tmp_path: Path) -> None:
+    document = ROOT / "docs/model-signing.md"
+    signing = Followed(document, tmp_path, list(follow(document, tmp_path)))
+    signing.check()
+    assert signing.verdicts == ["VERIFIED level 1", "INCOMPLETE", "REJECTED"]
+
+
 def test_the_quickstarts_sessions_print_what_they_show(quickstart: Followed) -> None:
     assert quickstart.verdicts == ["INCOMPLETE", *(f"VERIFIED level {level}" for level in (3, 2, 2, 1))]
     quickstart.check()

@@ -149,6 +149,8 @@ class SignAnswer(Wire):
     materials: list[Material]
     steps: list[KnownStep]
     other_weight_sets: list[str]
+    model_sig: str | None
+    """The signature of OpenSSF Model Signing, where one was asked for."""
 
 
 class RevokeAnswer(Wire):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,10 +19,12 @@ from model_attest.commands.arguments import (
 )
 from model_attest.commands.trust import TimestampUrlOption, TsaOption, read_authorities, timestamped
 from model_attest.console import Answer, size_text
+from model_verify.errors import CallerError
 
 if TYPE_CHECKING:
     from model_attest.commands.documents import SignAnswer
     from model_attest.sign import SignResult
+    from model_attest.signers.signer import Signer
     from model_verify.report import ReportTime
 
 
@@ -49,6 +52,10 @@ def sign(
         str | None,
         typer.Option("--detached", metavar="OUT", help="A new folder for the attestation; DIR is not written to."),
     ] = None,
+    oms: Annotated[
+        bool,
+        typer.Option("--oms", help="Write DIR/model.sig of OpenSSF Model Signing too, over all of it."),
+    ] = False,
     json: JsonFlag = False,
 ) -> Answer:
     """Sign a model folder, every byte of it.
@@ -69,21 +76,34 @@ def sign(
     example
       attest sign ./merged --key lab --name town-7b --uri pkg:huggingface/town/town-7b
       attest sign ./merged --identity-token token --name town-7b
+      attest sign ./merged --key lab --oms
     """
     from model_attest.commands.documents import SignAnswer, members
     from model_attest.inventory import total_bytes
     from model_attest.record.progress import PROGRESS_PATH
     from model_attest.sign import sign_folder
     from model_verify.envelope import TimeTrust
+    from model_verify.files import OMS_SIGNATURE_PATH
     from model_verify.signature_report import describe_expected, describe_time
 
     source = folder_at(folder)
     out = None if detached is None else place(detached)
     trust = TimeTrust(read_authorities(tsa))
-    signer = timestamped(choose_signer(key, password_file, identity_token, trust_config), timestamp_url)
+    chosen = choose_signer(key, password_file, identity_token, trust_config)
+    if oms:
+        _check_oms(chosen, detached)
+    signer = timestamped(chosen, timestamp_url)
     with console.progress("signing", lambda: total_bytes(source)) as advance:
         result = sign_folder(
-            place(folder), signer, name=name, version=version, uri=uri, detached=out, progress=advance, trust=trust
+            place(folder),
+            signer,
+            name=name,
+            version=version,
+            uri=uri,
+            detached=out,
+            progress=advance,
+            trust=trust,
+            oms=oms,
         )
     assert result.signature.signer is not None
     answer = SignAnswer(
@@ -99,6 +119,7 @@ def sign(
         materials=list(result.materials),
         steps=list(result.steps),
         other_weight_sets=list(result.other_weight_sets),
+        model_sig=str(place(folder) / OMS_SIGNATURE_PATH) if result.model_sig else None,
     )
     notes = [f"warning: no step gives the weights in {other}" for other in answer.other_weight_sets]
     if (place(folder) / PROGRESS_PATH).exists():
@@ -107,12 +128,27 @@ def sign(
         notes.append(f"note: whose the timestamp of {timestamp_url} is was not checked: `--tsa` names whom you trust")
     if result.uri is None:
         notes.append("note: no `--uri` names a repository: in the Hub's cache, copies of this will be rejected")
+    if detached is None and not oms and os.path.lexists(place(folder) / OMS_SIGNATURE_PATH):
+        notes.append(
+            f"warning: {folder}/{OMS_SIGNATURE_PATH} was made before this attestation: make it again, or use `--oms`"
+        )
     if result.replaced_steps > len(result.steps):
         notes.append(
             f"warning: the attestation that was here stated {result.replaced_steps} steps, this one states "
             f"{len(result.steps)}: steps are taken from {folder}/.attest/steps, which is not published"
         )
     return Answer(_lines(folder, result, answer, trust_config, detached), members(answer), notes=notes)
+
+
+def _check_oms(signer: Signer, detached: str | None) -> None:
+    """Raise where no `model.sig` can be had, before hours of reading."""
+    from model_attest.oms import require_ecdsa
+    from model_attest.signers.key import KeySigner
+
+    if detached is not None:
+        raise CallerError("`--oms` with `--detached`", hint="a `model.sig` lies in the model's folder")
+    if isinstance(signer, KeySigner):
+        require_ecdsa(signer.public_key)
 
 
 def _lines(
@@ -130,6 +166,7 @@ def _lines(
         f"  signer    {answer.signer.described}",
         *_time_lines(answer.time),
         f"  bundle    {result.bundle_path}",
+        *([f"  model.sig {answer.model_sig}, {result.model_sig.file_count} files"] if result.model_sig else []),
         f"check it as others will: `attest verify {shlex.quote(folder)} {options}`",
     ]
 

@@ -12,7 +12,7 @@ It says nothing of where weights come from, so it never makes a verdict better.
 
 from model_verify.oms.check import ModelSigCase, ModelSigCheck, check_model_sig
 from model_verify.oms.hint import pem_hint
-from model_verify.oms.listing import PREDICATE_TYPE, Listing, Resource, read_listing
+from model_verify.oms.listing import PREDICATE_TYPE, Listing, Resource, read_listing, subject_digest
 
 __all__ = [
     "PREDICATE_TYPE",
@@ -23,4 +23,5 @@ __all__ = [
     "check_model_sig",
     "pem_hint",
     "read_listing",
+    "subject_digest",
 ]
