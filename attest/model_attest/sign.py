@@ -20,7 +20,7 @@ from pathlib import Path
 
 from model_attest.hashing import Progress
 from model_attest.inventory import Inventory, take_inventory
-from model_attest.kept import kept_files
+from model_attest.kept import Kept, keep
 from model_attest.oms import ModelSig, make_model_sig
 from model_attest.placement import output_errors, replace_file, replace_folder, stage_folder, sync_folder, write_synced
 from model_attest.record import RECORD_FOLDER, merge_materials, read_records
@@ -46,6 +46,7 @@ from model_verify.models import (
     ModelIdentity,
     TrainStep,
 )
+from model_verify.models.history import Superseded
 from model_verify.pipeline import check_pipeline
 from model_verify.sources.local import LocalFolder
 from model_verify.sources.source import EntryKind, read_whole
@@ -72,6 +73,8 @@ class SignResult:
     """Prefixes of weight sets that no step speaks of: a verifier reports them as UNVERIFIED_WEIGHTS."""
     signature: SignatureCheck
     """Who signed, and when, as a verifier finds it."""
+    supersedes: Superseded | None
+    """The attestation that this one supersedes."""
     replaced_steps: int
     """How many steps the attestation had that this one takes the place of."""
     uri: str | None
@@ -108,13 +111,17 @@ def sign_folder(
     progress: Progress | None = None,
     trust: TimeTrust | None = None,
     oms: bool = False,
+    reason: str | None = None,
+    fresh: bool = False,
 ) -> SignResult:
     """Sign the model in `folder` and write `attestation/`; with `detached`, its files into that new folder elsewhere.
 
     Whoever signs detached need not own the folder: nothing is written there.
     The default name is the folder's; the default `uri` is that of the repository where the folder is of the Hub cache.
-    Absorbs the step records under `.attest/steps`. `trust` says whose timestamps count in the self-check. Whatever goes
-    wrong, and with KeyboardInterrupt, an attestation that was there stays whole, and nothing else is left behind.
+    The new attestation supersedes one by the same signer, which stays below `attestation/history/`, for a `reason`; not
+    with `fresh`. Absorbs the step records under `.attest/steps`. `trust` says whose timestamps count in the self-check.
+    Whatever goes wrong, and with KeyboardInterrupt, an attestation that was there stays whole, and nothing else is left
+    behind.
     With `oms`, a `model.sig` of OpenSSF Model Signing is written last, which covers the attestation; where that alone
     fails, one that was there before stays, and no longer fits.
 
@@ -137,7 +144,10 @@ def sign_folder(
         _check_detached(source, detached)
     elif not os.access(folder, os.W_OK):
         raise OutputError(f"{folder}: not writable", hint="make the folder writable, or sign a copy of it")
-    kept = kept_files(source) if detached is None else {}
+    kept = Kept()
+    if detached is None:
+        kept = keep(source, signer, trust or TimeTrust(), reason=reason, fresh=fresh)
+    supersedes = kept.predecessor.supersedes if kept.predecessor else None
     inventory = take_inventory(source, progress=progress)
     others = {s.prefix: s.checkpoint_root for s in inventory.manifest.weight_sets if not s.primary}
     _check_steps(materials, steps, inventory.checkpoint_root, others)
@@ -146,11 +156,13 @@ def sign_folder(
     model = describe_model(name, inventory.checkpoint_root, version=version, uri=uri)
     manifest = inventory.manifest.canonical()
     manifest_digest = FileDigest(hashlib.sha256(manifest).digest())
-    statement = build_statement(inventory.manifest, manifest_digest, model, materials, steps)
-    attestation = _Attestation(manifest, inventory.leaves, signer.sign(statement), kept)
+    statement = build_statement(inventory.manifest, manifest_digest, model, materials, steps, supersedes)
+    attestation = _Attestation(manifest, inventory.leaves, signer.sign(statement), kept.files)
     signature = check_attestation(
         attestation.manifest, attestation.leaves, attestation.bundle, signer=signer, statement=statement, trust=trust
     )
+    if kept.predecessor is not None:
+        kept.predecessor.check_signer(signature)
     model_sig = None
     if oms:
         model_sig = make_model_sig(source.root, name, inventory.manifest, attestation.files, signer, trust)
@@ -160,7 +172,16 @@ def sign_folder(
         with output_errors(folder):
             replace_file(folder / OMS_SIGNATURE_PATH, model_sig.data)
     return _result(
-        bundle_path, inventory, model, manifest_digest, materials, steps, signature, replaced_steps, model_sig
+        bundle_path,
+        inventory,
+        model,
+        manifest_digest,
+        materials,
+        steps,
+        signature,
+        replaced_steps,
+        supersedes,
+        model_sig,
     )
 
 
@@ -318,6 +339,7 @@ def _result(
     steps: Sequence[KnownStep],
     signature: SignatureCheck,
     replaced_steps: int,
+    supersedes: Superseded | None,
     model_sig: ModelSig | None,
 ) -> SignResult:
     manifest = inventory.manifest
@@ -334,6 +356,7 @@ def _result(
         other_weight_sets=tuple(weight_set.prefix for weight_set in manifest.weight_sets if not weight_set.primary),
         signature=signature,
         replaced_steps=replaced_steps,
+        supersedes=supersedes,
         bundle_path=bundle_path,
         model_sig=model_sig,
     )

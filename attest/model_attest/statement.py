@@ -26,6 +26,7 @@ from model_verify.models import (
     StatementHead,
     Subject,
 )
+from model_verify.models.history import Superseded
 from model_verify.validation import first_problem
 
 _REPOSITORY_URL = re.compile(r"pkg:[a-z][a-z0-9.+-]*/[^@?#\s]+")
@@ -57,13 +58,17 @@ def build_statement(
     model: ModelIdentity,
     materials: Sequence[Material],
     steps: Sequence[KnownStep],
+    supersedes: Superseded | None = None,
 ) -> bytes:
     """Return the statement as canonical JSON. Its subjects are the manifest and the primary set's weight files.
 
     Spec: statement §2, §3.
     """
     predicate = Predicate(
-        model=model, resolved_dependencies=list(materials), steps=[step_members(step) for step in steps]
+        model=model,
+        resolved_dependencies=list(materials),
+        steps=[step_members(step) for step in steps],
+        supersedes=supersedes,
     )
     statement = StatementHead(
         statement_type="https://in-toto.io/Statement/v1",

@@ -43,6 +43,7 @@ def test_signing_anew_keeps_the_revocations(model: Path, signer: KeySigner) -> N
     sign_folder(model, signer)
     assert codes(checked(model, signer)) == {"ROOT_REVOKED"}
     assert sorted(path.name for path in (model / "attestation").iterdir()) == [
+        "history",
         "leaves.sha256tree",
         "manifest.json",
         "pipeline.sigstore.json",

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from model_verify.digest import FileDigest
 from model_verify.models import ATTESTATION_FOLDER, BUNDLE_PATH, LEAVES_PATH, MANIFEST_PATH, FileClass
 
 MAX_PATH_BYTES = 1024
@@ -37,6 +38,7 @@ _CONFIG_SUFFIXES = (".json", ".yaml", ".yml", ".toml", ".ini", ".cfg")
 _EXEMPT = frozenset({MANIFEST_PATH, LEAVES_PATH, BUNDLE_PATH})
 REVOCATIONS_FOLDER = ATTESTATION_FOLDER + "/revocations"
 _REVOCATION = re.compile(rf"{REVOCATIONS_FOLDER}/[0-9a-z][0-9a-z._-]{{0,127}}\.sigstore\.json")
+_SUPERSEDED = re.compile(rf"{ATTESTATION_FOLDER}/history/[0-9a-f]{{64}}\.sigstore\.json")
 _NEVER_COVERED = (".git/", ".cache/huggingface/", ".attest/")
 _LFS_LINE = re.compile(rb"[ \t]*(#.*|[^\s#]\S*[ \t]+filter=lfs[ \t]+diff=lfs[ \t]+merge=lfs[ \t]+-text[ \t]*)?")
 GITATTRIBUTES_PATH = ".gitattributes"
@@ -114,12 +116,27 @@ def has_tensors(path: str) -> bool:
 
 def is_exempt(path: str) -> bool:
     """Return whether the manifest does not list `path` whatever it holds. Spec: manifest §4.1, §4.2, §4.4."""
-    return path in _EXEMPT or path == OMS_SIGNATURE_PATH or is_revocation_path(path) or is_never_covered(path)
+    return path in _EXEMPT or path == OMS_SIGNATURE_PATH or is_of_history(path) or is_never_covered(path)
 
 
 def is_never_covered(path: str) -> bool:
     """Return whether `path` is where nobody looks. Spec: manifest §4.4."""
     return path.startswith(_NEVER_COVERED)
+
+
+def is_of_history(path: str) -> bool:
+    """Return whether a chapter of the history says what `path` holds. Spec: manifest §4.1."""
+    return is_revocation_path(path) or is_superseded_path(path)
+
+
+def is_superseded_path(path: str) -> bool:
+    """Return whether `path` is where an attestation lies that another one took the place of. Spec: history §2.2."""
+    return _SUPERSEDED.fullmatch(path) is not None
+
+
+def superseded_path(bundle: FileDigest) -> str:
+    """Return where such an attestation lies, by the digest of its bundle."""
+    return f"{ATTESTATION_FOLDER}/history/{bundle.hex}.sigstore.json"
 
 
 def is_revocation_path(path: str) -> bool:

@@ -240,8 +240,9 @@ class _Procedure:
         return statement
 
     def v4_history(self, statement: Statement) -> History:
-        """Return what lies beside the attestation: what is revoked. Module: history."""
-        target = Target(statement, self.signature, self.accepted, self.trust)
+        """Return what lies beside the attestation: what is revoked, what was superseded. Module: history."""
+        detached = self.request.attestation is not None
+        target = Target(statement, self.signature, self.accepted, self.trust, detached)
         history = check_history(
             self.source, target, revocations=self.request.revocations, revokers=_revokers(self.request)
         )
@@ -499,6 +500,8 @@ class _Procedure:
         if self.request.attestation is not None:
             why = f"the attestation is detached, from {self.request.attestation.label}"
             yield ReportNotChecked(what="what the repository itself attests", why=why)
+        for what, why in self.history.not_checked:
+            yield ReportNotChecked(what=what, why=why)
         for name in self.statement.not_evaluated:
             yield ReportNotChecked(what=f"`{name}` of the statement", why="not evaluated by this version")
         for step in self.pipeline.steps:

@@ -13,6 +13,7 @@ from model_verify.digest import FileDigest
 from model_verify.envelope import MAX_BUNDLE_BYTES
 from model_verify.errors import MalformedDocument, MalformedJson
 from model_verify.models import MANIFEST_PATH, PIPELINE_TYPE, Material, ModelIdentity, Predicate, StatementHead
+from model_verify.models.history import Superseded
 from model_verify.validation import first_problem
 
 
@@ -28,6 +29,7 @@ class Statement:
     unknown_critical: tuple[str, ...]
     not_evaluated: tuple[str, ...]
     """Reserved members that are present, and that this verifier does not evaluate."""
+    supersedes: Superseded | None = None
 
     @property
     def has_card(self) -> bool:
@@ -70,5 +72,6 @@ def read_statement(payload: bytes) -> Statement:
         materials=tuple(predicate.resolved_dependencies),
         steps=tuple(predicate.steps),
         unknown_critical=tuple(name for name in predicate.critical or () if name not in Predicate.KNOWN),
-        not_evaluated=tuple(name for name in ("card", "supersedes", "extensions") if name in head.predicate),
+        not_evaluated=tuple(name for name in ("card", "extensions") if name in head.predicate),
+        supersedes=predicate.supersedes,
     )

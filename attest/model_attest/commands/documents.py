@@ -21,6 +21,7 @@ from model_verify.models import (
     WireFileDigest,
     WireTensorRoot,
 )
+from model_verify.models.history import Superseded
 from model_verify.report import ReportSigner, ReportTime
 
 
@@ -149,6 +150,7 @@ class SignAnswer(Wire):
     materials: list[Material]
     steps: list[KnownStep]
     other_weight_sets: list[str]
+    supersedes: Superseded | None
     model_sig: str | None
     """The signature of OpenSSF Model Signing, where one was asked for."""
 

@@ -5,17 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from model_attest.commands.area import Area
-from model_verify.history.report import ReportHistory, ReportRevocation
+from model_verify.history.report import ReportHistory, ReportRevocation, ReportSuperseded
 
 REVOCATION_CODES = (
     "ROOT_REVOKED", "SIGNER_REVOKED", "SIGNER_REVOKED_LATER", "REVOCATION_MALFORMED", "REVOCATION_NOT_HONOURED"
 )  # fmt: skip
+HISTORY_CODES = ("HISTORY_MISMATCH", "HISTORY_MISSING", "HISTORY_SIGNER", "HISTORY_TOO_LONG")
 _OUTCOMES = {
     "revoked": "revokes this",
     "signed-before": "revokes the signer, after this was signed",
     "elsewhere": "is of something else",
     "not-honoured": "is not honoured",
 }
+
+
+def superseded(history: ReportHistory | None) -> Area:
+    """Return the line on attestations that this one takes the place of: without a text where there are none."""
+    listed = history.supersedes if history is not None else []
+    if not listed:
+        return Area("supersedes", "ok", "")
+    count = sum(one.counted for one in listed)
+    said = f"{count} of the same signer's; what was found on them stays so"
+    return Area("supersedes", "ok", said, details=tuple(_superseded(one) for one in listed))
+
+
+def _superseded(one: ReportSuperseded) -> str:
+    if not one.counted:
+        return f"{one.root}, by another signer: does not count"
+    named = " ".join(text for text in (one.name, one.version) if text)
+    dated = f", signed before {one.signed_before}" if one.signed_before else ""
+    revoked = ", revoked" if one.revoked else ""
+    return f"{named}, {one.root}{dated}{revoked}: {one.reason or 'no reason is stated'}"
 
 
 def revocations(history: ReportHistory | None) -> Area:

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from model_attest.commands.area import Area, Status
-from model_attest.commands.history_text import REVOCATION_CODES, revocations
+from model_attest.commands.history_text import HISTORY_CODES, REVOCATION_CODES, revocations, superseded
 from model_attest.console import size_text
 from model_verify.files import OMS_SIGNATURE_PATH
 from model_verify.report import (
@@ -37,6 +37,7 @@ _AREA_OF_CODE = {
     "CARD_NOT_CHECKED": "card", "UNVERIFIED_WEIGHTS": "weights", "PICKLE_WEIGHTS": "weights",
     "COMMIT_NOT_ON_BRANCH": "repository",
     **dict.fromkeys(REVOCATION_CODES, "revocations"),
+    **dict.fromkeys(HISTORY_CODES, "supersedes"),
 }  # fmt: skip
 
 
@@ -92,6 +93,7 @@ def areas(report: Report) -> list[Area]:
         _signature(report),
         *([_time(report.time)] if report.time else []),
         _statement(report),
+        superseded(report.history),
         revocations(report.history),
         _manifest(report),
         _files(report),
@@ -120,7 +122,7 @@ def areas(report: Report) -> list[Area]:
     silent = {"pipeline"} if report.steps else set()
     silent |= {"policy"} if report.policy is None else set()
     silent |= {OMS_SIGNATURE_PATH} if report.model_sig is None else set()
-    silent |= {area.name for area in listed if area.name == "revocations" and not area.text}
+    silent |= {area.name for area in listed if area.name in ("supersedes", "revocations") and not area.text}
     return [area for area in listed if area.name not in silent or area.findings]
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from model_attest.commands.documents import SignAnswer
     from model_attest.sign import SignResult
     from model_attest.signers.signer import Signer
+    from model_verify.models.history import Superseded
     from model_verify.report import ReportTime
 
 
@@ -56,6 +57,12 @@ def sign(
         bool,
         typer.Option("--oms", help="Write DIR/model.sig of OpenSSF Model Signing too, over all of it."),
     ] = False,
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="Why this takes the place of your attestation that is here.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget the attestations that are here: they were never published.")
+    ] = False,
     json: JsonFlag = False,
 ) -> Answer:
     """Sign a model folder, every byte of it.
@@ -63,6 +70,9 @@ def sign(
     Covers every file, every tensor, and the steps on record in DIR/.attest. Writes DIR/attestation, whole or not at
     all, and only after it has passed the verifier's own checks. With `--detached` that goes into a folder of your own:
     you can attest to a model that is not yours to change, and others name OUT to `attest verify --attestation`.
+
+    An attestation of yours that is here is superseded: the new one names it and says why, and it stays in
+    DIR/attestation/history for everybody to follow.
 
     Without `--key` an identity signs by way of Sigstore: a CI job's, or yours, which a browser asks for. The public
     Sigstore shows who signed, and when, to everybody and for good.
@@ -86,6 +96,8 @@ def sign(
     from model_verify.files import OMS_SIGNATURE_PATH
     from model_verify.signature_report import describe_expected, describe_time
 
+    if detached is not None and (reason is not None or fresh):
+        raise CallerError("`--reason` or `--fresh` with `--detached`", hint="a detached attestation supersedes none")
     source = folder_at(folder)
     out = None if detached is None else place(detached)
     trust = TimeTrust(read_authorities(tsa))
@@ -104,6 +116,8 @@ def sign(
             progress=advance,
             trust=trust,
             oms=oms,
+            reason=reason,
+            fresh=fresh,
         )
     assert result.signature.signer is not None
     answer = SignAnswer(
@@ -120,6 +134,7 @@ def sign(
         steps=list(result.steps),
         other_weight_sets=list(result.other_weight_sets),
         model_sig=str(place(folder) / OMS_SIGNATURE_PATH) if result.model_sig else None,
+        supersedes=result.supersedes,
     )
     notes = [f"warning: no step gives the weights in {other}" for other in answer.other_weight_sets]
     if (place(folder) / PROGRESS_PATH).exists():
@@ -163,12 +178,19 @@ def _lines(
         f"  weights   {result.tensor_count} tensors, {result.checkpoint_root}",
         f"  files     {result.file_count}, {size_text(result.size_bytes)}",
         f"  steps     {steps}",
+        *_superseded(result.supersedes),
         f"  signer    {answer.signer.described}",
         *_time_lines(answer.time),
         f"  bundle    {result.bundle_path}",
         *([f"  model.sig {answer.model_sig}, {result.model_sig.file_count} files"] if result.model_sig else []),
         f"check it as others will: `attest verify {shlex.quote(folder)} {options}`",
     ]
+
+
+def _superseded(supersedes: Superseded | None) -> list[str]:
+    if supersedes is None:
+        return []
+    return [f"  instead   of your attestation of {supersedes.checkpoint_root}, which stays in its history"]
 
 
 def _time_lines(time: ReportTime | None) -> list[str]:

@@ -3,6 +3,7 @@
     folder       files of these kinds in a model's folder
     target       whose history is looked at
     revocation   what is revoked, and whether that is to be honoured
+    chain        what an attestation took the place of
     check        all of it, for the procedure
     report       what the report says of it
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from model_verify.models import Wire
+from model_verify.models import Wire, WireCheckpointRoot
 
 RevocationOutcome = Literal["revoked", "signed-before", "elsewhere", "not-honoured"]
 
@@ -29,5 +29,24 @@ class ReportRevocation(Wire):
     """By somebody else's word."""
 
 
+class ReportSuperseded(Wire):
+    """An attestation that this one takes the place of. It is `counted` where the same signer signed it.
+
+    What is found on its root stays so, whatever took its place.
+    """
+
+    where: str
+    root: WireCheckpointRoot
+    reason: str | None
+    """Why another took its place, by the word of that one's signer."""
+    counted: bool
+    name: str | None
+    version: str | None
+    signed_before: str | None
+    revoked: bool
+
+
 class ReportHistory(Wire):
+    supersedes: list[ReportSuperseded]
+    """From the newest to the oldest."""
     revocations: list[ReportRevocation]

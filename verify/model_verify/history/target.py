@@ -28,6 +28,8 @@ class Target:
     signature: SignatureCheck
     accepted: ExpectedSigner | None
     trust: TimeTrust
+    is_detached: bool = False
+    """Whether it lies outside of the model's folder, where the history of the folder's own lies."""
 
     @property
     def same_signer(self) -> Sequence[ExpectedSigner]:

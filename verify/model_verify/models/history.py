@@ -1,4 +1,4 @@
-"""Predicates of statements on what was signed before, or is no longer to be trusted. Spec: history §1."""
+"""Predicates of statements on what was signed before, or is no longer to be trusted. Spec: history §1, §2."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import ConfigDict, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
 from model_verify.models.training import Moment, Text
-from model_verify.models.wire import TYPE_PREFIX, Maybe, Open, Wire, WireCheckpointRoot
+from model_verify.models.wire import TYPE_PREFIX, Maybe, Open, Wire, WireCheckpointRoot, WireFileDigest
 
 REVOCATION_TYPE = TYPE_PREFIX + "revocation/v1"
 
@@ -66,3 +66,11 @@ class Revocation(Open):
         if self.revoked_since is not None and isinstance(self.revokes, RevokedRoot):
             raise ValueError("`revokedSince` is of signers")
         return self
+
+
+class Superseded(Open):
+    """An attestation that another one takes the place of, and why."""
+
+    bundle_digest: WireFileDigest
+    checkpoint_root: WireCheckpointRoot
+    reason: Maybe[Text] = None

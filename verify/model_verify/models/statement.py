@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
+from model_verify.models.history import Superseded
 from model_verify.models.wire import (
     HexCheckpointRoot,
     HexFileDigest,
@@ -56,10 +57,10 @@ class Predicate(Open):
     steps: list[dict[str, Any]]
     critical: Maybe[list[str]] = None
     card: Annotated[Any, BeforeValidator(refuse_null)] = None
-    supersedes: Annotated[Any, BeforeValidator(refuse_null)] = None
+    supersedes: Maybe[Superseded] = None
     extensions: Annotated[Any, BeforeValidator(refuse_null)] = None
 
-    KNOWN: ClassVar[frozenset[str]] = frozenset({"model", "resolvedDependencies", "steps", "critical"})
+    KNOWN: ClassVar[frozenset[str]] = frozenset({"model", "resolvedDependencies", "steps", "critical", "supersedes"})
 
 
 class StatementHead(Open):
