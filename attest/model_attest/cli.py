@@ -31,6 +31,7 @@ from model_attest.commands.hash import hash_weights
 from model_attest.commands.inspect import inspect
 from model_attest.commands.keygen import keygen
 from model_attest.commands.merge import merge
+from model_attest.commands.publish import publish
 from model_attest.commands.record import COMMANDS as RECORD_COMMANDS
 from model_attest.commands.record import HELP as RECORD_HELP
 from model_attest.commands.revoke import revoke
@@ -199,6 +200,7 @@ _COMMANDS: dict[str, Callable[..., Answer]] = {
     "keygen": keygen,
     "merge": merge,
     "sign": sign,
+    "publish": publish,
     "verify": verify,
     "inspect": inspect,
     "run": run_command,

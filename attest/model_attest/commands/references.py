@@ -73,7 +73,7 @@ class Models:
         if offline:
             return folder_at(str(hub.cached_snapshot(reference)))
         try:
-            return hub.HubSource(self._connection(), reference)
+            return hub.HubSource(self.connection(), reference)
         except SourceMissing as error:
             hint = error.hint if hub.is_explicit(text) else f"there is no folder `{text}` either"
             raise SourceMissing(error.message, hint=hint) from error
@@ -100,11 +100,12 @@ class Models:
             # A branch of a parent may have moved since: only a commit is what the signer had.
             if reference is None or reference.commit is None:
                 return None
-            return HubSource(self._connection(), reference)
+            return HubSource(self.connection(), reference)
 
         return fetch
 
-    def _connection(self) -> Connection:
+    def connection(self) -> Connection:
+        """Return the connection. Raises `HubMissing`, `SourceUnreadable`."""
         from model_verify.sources.hub import Connection
 
         if self._opened is None:
@@ -112,8 +113,8 @@ class Models:
         return self._opened
 
 
-def depth_of(name: DepthName, source: Source) -> Depth:
-    """Return the depth that the caller asks for; raises `CallerError` for one that is not to be had."""
+def depth_of(name: DepthName, source: Source | None = None) -> Depth:
+    """Return the depth that the caller asks for; raises `CallerError` for one that is not to be had of `source`."""
     from model_verify.depth import Depth
 
     match name:
@@ -122,7 +123,7 @@ def depth_of(name: DepthName, source: Source) -> Depth:
         case DepthName.sample:
             raise CallerError("`--depth sample` is not there yet", hint="`--depth full` reads every byte")
         case DepthName.hub:
-            if source.hub is None:
+            if source is not None and source.hub is None:
                 raise CallerError("`--depth hub` of a folder", hint="it is for a repository that is read from the Hub")
             return Depth.HUB
 
