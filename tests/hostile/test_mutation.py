@@ -142,6 +142,8 @@ def check(vector: Vector, report: Report, folder: Path, path: Path, before: byte
         return
     if path.name == ".gitattributes" and has_only_lfs_attributes(path.read_bytes()):
         return  # a cut can leave one that is exempt
+    if path == folder / vector.input["folder"] / "model.sig":
+        return  # whoever can alter it can take it away, so that it counts for no more than if it were not there
     assert vector.expected["verdict"] == "VERIFIED" or path.read_bytes() == before, where
     assert (report.level or 0) <= (vector.expected["level"] or 0), where
     subject = folder / vector.input["folder"]

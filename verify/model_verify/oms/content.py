@@ -115,11 +115,11 @@ def _differing(
 def _read(source: Source, listing: Listing, resource: Resource, interrupted: threading.Event) -> Finding | None:
     """Return how a file, or a part of one, differs; nothing that counts if interrupted."""
     state = new_hash(listing.hash_type)
-    buffer = memoryview(bytearray(_BLOCK_BYTES))
     with source.open(resource.path) as file:
         end = file.size_bytes if resource.end is None else resource.end
         if end > file.size_bytes:
             return Finding("OMS_FILE_MISMATCH", resource.path, f"at least {end} bytes", f"{file.size_bytes} bytes")
+        buffer = memoryview(bytearray(min(_BLOCK_BYTES, end - resource.start)))
         for offset in range(resource.start, end, _BLOCK_BYTES):
             if interrupted.is_set():
                 return None
