@@ -187,6 +187,13 @@ def test_the_sessions_on_model_signing_print_what_they_show(tmp_path: Path) -> N
     assert signing.verdicts == ["VERIFIED level 1", "INCOMPLETE", "REJECTED"]
 
 
+def test_the_sessions_on_certificates_print_what_they_show(tmp_path: Path) -> None:
+    document = ROOT / "docs/certificates.md"
+    certificates = Followed(document, tmp_path, list(follow(document, tmp_path)))
+    certificates.check()
+    assert certificates.verdicts == ["VERIFIED level 1", "REJECTED"]
+
+
 def test_the_quickstarts_sessions_print_what_they_show(quickstart: Followed) -> None:
     assert quickstart.verdicts == ["INCOMPLETE", *(f"VERIFIED level {level}" for level in (3, 2, 2, 1))]
     quickstart.check()

@@ -3,7 +3,15 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from model_verify.envelope import ExpectedIdentity, ExpectedJob, ExpectedSigner, Identity, PublicKey, TimestampAuthority
+from model_verify.envelope import (
+    ExpectedCertificate,
+    ExpectedIdentity,
+    ExpectedJob,
+    ExpectedSigner,
+    Identity,
+    PublicKey,
+    TimestampAuthority,
+)
 from model_verify.findings import REASONS, Severity
 from model_verify.models import BUNDLE_PATH
 from model_verify.procedure import Request, verify
@@ -41,6 +49,9 @@ def test_a_bundle_is_taken_or_refused_as_the_vector_says(vector: Vector, tmp_pat
 def _expected(vector: Vector) -> ExpectedSigner | None:
     if (key := vector.input["key"]) is not None:
         return PublicKey.from_pem((vector.folder / key).read_bytes())
+    if (named := vector.input.get("certificate")) is not None:
+        crls = tuple((vector.folder / name).read_bytes() for name in named["crls"])
+        return ExpectedCertificate(named["name"], (vector.folder / named["roots"]).read_bytes(), crls)
     if (job := vector.input.get("job")) is not None:
         trust_config = (vector.folder / job["trust_config"]).read_bytes()
         return ExpectedJob(job["issuer"], job["repository"], job.get("workflow"), job.get("ref"), trust_config)

@@ -205,11 +205,10 @@ class _Procedure:
             (known for known in _known_signers(self.request) if names_signer(signed, known)), None
         )
         accepted = self.request.policy.signers if self.request.policy else None
-        named = f"key {signed.hint}" if signed.identity is None else str(signed.identity)
         if expected is None:
             if accepted is not None and signed.hint not in accepted.hints:
-                raise self.stop("POLICY_SIGNER", BUNDLE_PATH, "a signer that the policy accepts", named)
-            self.findings.append(Finding("SIGNER_NOT_EXPECTED", BUNDLE_PATH, "a signer named by you", named))
+                raise self.stop("POLICY_SIGNER", BUNDLE_PATH, "a signer that the policy accepts", signed.named)
+            self.findings.append(Finding("SIGNER_NOT_EXPECTED", BUNDLE_PATH, "a signer named by you", signed.named))
             return
         self.accepted = expected
         self.signature = check_signature(signed, expected, self.trust)
@@ -217,7 +216,7 @@ class _Procedure:
         if not self.signature.holds:
             raise _Stop
         if accepted is not None and not accepted.accepts(self.signature):
-            raise self.stop("POLICY_SIGNER", BUNDLE_PATH, "a signer that the policy accepts", named)
+            raise self.stop("POLICY_SIGNER", BUNDLE_PATH, "a signer that the policy accepts", signed.named)
 
     def v4_statement(self, signed: SignedPayload) -> Statement:
         """Return the statement. Module: statement."""

@@ -26,13 +26,13 @@ class ReportTool(Wire):
 
 
 class ReportSigner(Wire):
-    """Who signed: a key, or an identity by the word of an issuer.
+    """Who signed: a key, an identity by the word of an issuer, or a name in a certificate that a root vouches for.
 
-    `expected` says whether the signature is valid under the key or identity that the caller named; where it is false,
-    this is only what the bundle says.
+    `expected` says whether the signature is valid under the key, identity or name that the caller named; where it is
+    false, this is only what the bundle says.
     """
 
-    kind: Literal["key", "sigstore"]
+    kind: Literal["key", "sigstore", "certificate"]
     key_hint: str | None = None
     algorithm: str | None = None
     identity: str | None = None
@@ -42,7 +42,10 @@ class ReportSigner(Wire):
     @property
     def described(self) -> str:
         """Who that is, in words."""
-        return f"key sha256:{self.key_hint}" if self.kind == "key" else f"{self.identity} by {self.issuer}"
+        if self.kind == "key":
+            return f"key sha256:{self.key_hint}"
+        name = self.identity or "a certificate without a name"
+        return f"{name} by {self.issuer}" if self.issuer is not None else name
 
 
 class ReportTimeEvidence(Wire):
@@ -374,6 +377,10 @@ _SENTENCES = {
     "BUNDLE_MALFORMED": "the bundle is malformed",
     "SIGNATURE_INVALID": "there is no valid signature by the expected signer",
     "IDENTITY_MISMATCH": "another than the expected identity signed this",
+    "CERTIFICATE_INVALID": "the signer's certificate does not lead to your roots, or is not for this",
+    "CERTIFICATE_EXPIRED": "a certificate was not valid when this was signed",
+    "CERTIFICATE_REVOKED": "a certificate was revoked",
+    "REVOCATION_UNKNOWN": "no revocation list says whether a certificate holds",
     "SIGNER_NOT_EXPECTED": "nobody said whose signature to expect",
     "SIGNATURE_KIND_UNSUPPORTED": "the signature is of a kind that cannot be checked here",
     "HISTORY_MISSING": "an attestation that this one takes the place of is not there",

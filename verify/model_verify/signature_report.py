@@ -7,6 +7,7 @@ from typing import assert_never
 
 from model_verify.digest import FileDigest
 from model_verify.envelope import (
+    ExpectedCertificate,
     ExpectedIdentity,
     KnownSigner,
     PublicKey,
@@ -38,22 +39,27 @@ def describe_detached(attestation: DetachedAttestation | None, check: SignatureC
 def describe_signer(signed: SignedPayload | None, check: SignatureCheck) -> ReportSigner | None:
     """Return who signed, as the check found or as the bundle says; None where there is no bundle to read."""
     if check.signer is not None:
-        return describe_expected(check.signer)
+        return describe_expected(check.signer, anchor=check.anchor)
     if signed is None:
         return None
     if signed.identity is not None:
         identity = signed.identity
         return ReportSigner(kind="sigstore", identity=identity.name, issuer=identity.issuer, expected=False)
+    if signed.leaf is not None:
+        name = signed.certified_name
+        return ReportSigner(kind="certificate", identity=name, algorithm=signed.leaf.key.kind, expected=False)
     return ReportSigner(kind="key", key_hint=signed.hint, expected=False)
 
 
-def describe_expected(signer: KnownSigner) -> ReportSigner:
-    """Return a signer who is known to have signed."""
+def describe_expected(signer: KnownSigner, *, anchor: str | None = None) -> ReportSigner:
+    """Return a signer who is known to have signed; `anchor` is the root that vouches for a certificate."""
     match signer:
         case PublicKey():
             return ReportSigner(kind="key", key_hint=signer.hint, algorithm=signer.kind, expected=True)
         case ExpectedIdentity(identity=identity):
             return ReportSigner(kind="sigstore", identity=identity.name, issuer=identity.issuer, expected=True)
+        case ExpectedCertificate(name=name):
+            return ReportSigner(kind="certificate", identity=name, issuer=anchor, expected=True)
         case _:
             assert_never(signer)
 
@@ -76,10 +82,11 @@ def undated_reason(signed: SignedPayload, trust: TimeTrust) -> str:
     """Return why nothing is known of when it was signed."""
     if signed.identity is not None:
         return "its signature was not verified"
+    judged = "" if signed.leaf is None else ": its certificate is judged at the time of verification"
     count = len(signed.timestamps)
     if count == 0:
-        return "the bundle holds no timestamp"
+        return f"the bundle holds no timestamp{judged}"
     counted = "a timestamp" if count == 1 else f"{count} timestamps"
     if not trust.authorities:
-        return f"the bundle holds {counted}, and you name no authority whose word you take"
-    return f"the bundle holds {counted}, and none that counts"
+        return f"the bundle holds {counted}, and you name no authority whose word you take{judged}"
+    return f"the bundle holds {counted}, and none that counts{judged}"

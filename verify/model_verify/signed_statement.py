@@ -64,9 +64,8 @@ def read_signed_statement(
         signed = open_bundle(bundle)
     except MalformedDocument as error:
         return SignedStatement((Finding(error.code, where, error.rule, error.reason),))
-    named = f"key {signed.hint}" if signed.identity is None else str(signed.identity)
     if not expected:
-        return SignedStatement((Finding("SIGNER_NOT_EXPECTED", where, "a signer named by you", named),), signed)
+        return SignedStatement((Finding("SIGNER_NOT_EXPECTED", where, "a signer named by you", signed.named),), signed)
     signature = _check(signed, expected, trust)
     findings = tuple(replace(finding, where=where) for finding in signature.findings)
     if not signature.holds:

@@ -192,14 +192,17 @@ def choose_signer(
     return SigstoreSigner(source, config)
 
 
-def read_signer(text: str, password_file: str | None) -> KeySigner:
-    """Return the signer whose private key is in a file; raises `KeyUnreadable` that names the file."""
+def read_signer(text: str, password_file: str | None, *, certified: bool = False) -> KeySigner:
+    """Return the signer whose private key is in a file; raises `KeyUnreadable` that names the file.
+
+    One that is `certified` may be RSA.
+    """
     from model_attest.signers.key import KeySigner
 
     pem = read_small_file(place(text), "key")
     password = read_password(password_file)
     try:
-        return KeySigner.from_pem(pem, password)
+        return KeySigner.from_pem(pem, password, certified=certified)
     except KeyUnreadable as error:
         raise KeyUnreadable(f"{text}: {error.message}", hint=error.hint) from error
 

@@ -57,7 +57,7 @@ def inspect(
         verified=False,
         reference=bundle,
         signer_hint=signed.hint,
-        signer_identity=signed.identity.name if signed.identity else None,
+        signer_identity=signed.certified_name,
         signer_issuer=signed.identity.issuer if signed.identity else None,
         payload_type=signed.payload_type,
         statement=dict(parsed),
@@ -109,6 +109,8 @@ def _lines(bundle: str, signed: SignedPayload, statement: Statement, pipeline: P
 
 
 def _signer(signed: SignedPayload) -> str:
+    if signed.leaf is not None:
+        return f"has a certificate for {signed.leaf}"
     if signed.identity is None or signed.material is None:
         return f"names its key as {signed.hint}"
     return f"has a certificate for {signed.identity}, entry {signed.material.log_entry.log_index} of a log"
@@ -116,6 +118,8 @@ def _signer(signed: SignedPayload) -> str:
 
 def _expected(signed: SignedPayload) -> str:
     """Return the options that name whom the bundle says to be signed by."""
+    if signed.leaf is not None:
+        return f"--identity {shlex.quote(signed.certified_name or '')} --certificate-root FILE"
     if signed.identity is None:
         return "--key PUB"
     return f"--identity {shlex.quote(signed.identity.name)} --issuer {shlex.quote(signed.identity.issuer)}"

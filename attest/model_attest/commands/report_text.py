@@ -344,6 +344,12 @@ def _signer_hints(signer: ReportSigner | None, codes: set[str]) -> Iterator[str]
         case "key":
             if "SIGNER_NOT_EXPECTED" in codes:
                 yield "pass `--key PUB` with the public key of whom you expect to have signed"
+        case "certificate":
+            if codes & {"SIGNER_NOT_EXPECTED", "IDENTITY_MISMATCH"}:
+                name = shlex.quote(signer.identity or "")
+                yield f"pass `--identity {name} --certificate-root FILE` if that is whom you expect to have signed"
+            if "REVOCATION_UNKNOWN" in codes:
+                yield "pass `--crl FILE` with a list by every authority of the chain, or none"
         case "sigstore":
             if "SIGNER_NOT_EXPECTED" in codes:
                 yield f"pass {accepts} if that is whom you expect to have signed"

@@ -17,7 +17,16 @@ from model_attest.commands.arguments import (
     folder_at,
     place,
 )
-from model_attest.commands.trust import TimestampUrlOption, TsaOption, read_authorities, timestamped
+from model_attest.commands.trust import (
+    CertificateOption,
+    CertificateRootOption,
+    TimestampUrlOption,
+    TsaOption,
+    certified_signer,
+    read_authorities,
+    refuse_beside,
+    timestamped,
+)
 from model_attest.console import Answer, size_text
 from model_verify.errors import CallerError
 
@@ -34,6 +43,8 @@ def sign(
     key: Annotated[
         str | None, typer.Option("--key", metavar="FILE", help="The private key, PEM; else an identity signs.")
     ] = None,
+    certificate: CertificateOption = None,
+    certificate_root: CertificateRootOption = None,
     password_file: PasswordOption = None,
     identity_token: Annotated[
         str | None,
@@ -94,14 +105,18 @@ def sign(
     from model_attest.sign import sign_folder
     from model_verify.envelope import TimeTrust
     from model_verify.files import OMS_SIGNATURE_PATH
-    from model_verify.signature_report import describe_expected, describe_time
+    from model_verify.signature_report import describe_signer, describe_time
 
     if detached is not None and (reason is not None or fresh):
         raise CallerError("`--reason` or `--fresh` with `--detached`", hint="a detached attestation supersedes none")
     source = folder_at(folder)
     out = None if detached is None else place(detached)
     trust = TimeTrust(read_authorities(tsa))
-    chosen = choose_signer(key, password_file, identity_token, trust_config)
+    if certificate is None and certificate_root is None:
+        chosen = choose_signer(key, password_file, identity_token, trust_config)
+    else:
+        refuse_beside("--certificate", {"--identity-token": identity_token, "--trust-config": trust_config})
+        chosen = certified_signer(key, password_file, certificate, certificate_root)
     if oms:
         _check_oms(chosen, detached)
     signer = timestamped(chosen, timestamp_url)
@@ -119,11 +134,12 @@ def sign(
             reason=reason,
             fresh=fresh,
         )
-    assert result.signature.signer is not None
+    described = describe_signer(None, result.signature)
+    assert described is not None
     answer = SignAnswer(
         name=result.name,
         bundle=str(result.bundle_path),
-        signer=describe_expected(result.signature.signer),
+        signer=described,
         time=describe_time(result.signature.time),
         manifest_digest=result.manifest_digest,
         checkpoint_root=result.checkpoint_root,
@@ -205,5 +221,7 @@ def _expected(answer: SignAnswer, trust_config: str | None) -> str:
     signer = answer.signer
     if signer.kind == "key":
         return "--key PUB"
+    if signer.kind == "certificate":
+        return f"--identity {shlex.quote(signer.identity or '')} --certificate-root FILE"
     instance = f" --trust-config {shlex.quote(trust_config)}" if trust_config else ""
     return f"--identity {shlex.quote(signer.identity or '')} --issuer {shlex.quote(signer.issuer or '')}{instance}"

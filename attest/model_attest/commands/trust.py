@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from model_attest.commands.arguments import place, read_small_file
+from model_attest.commands.arguments import place, read_signer, read_small_file
 from model_verify.errors import CallerError, CertificateUnreadable, KeyUnreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from model_attest.signers.signer import Signer
-    from model_verify.envelope import TimestampAuthority
+    from model_verify.envelope import ExpectedCertificate, TimestampAuthority
 
 MAX_CERTIFICATE_BYTES = 4 << 20
+MAX_CRL_BYTES = 64 << 20
 
 TsaOption = Annotated[
     list[str] | None,
@@ -29,6 +30,25 @@ TimestampUrlOption = Annotated[
     typer.Option("--timestamp-url", metavar="URL", help="Have this timestamping authority date the signature."),
 ]
 
+CertificateRootOption = Annotated[
+    str | None,
+    typer.Option(
+        "--certificate-root",
+        metavar="FILE",
+        help="The authorities whose word on names in certificates is taken, PEM.",
+    ),
+]
+CertificateOption = Annotated[
+    str | None,
+    typer.Option("--certificate", metavar="FILE", help="The key's certificate and those up to its root, PEM."),
+]
+CrlOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--crl", metavar="FILE", help="A certificate revocation list; with one, each certificate needs one; repeatable."
+    ),
+]
+
 _T = TypeVar("_T")
 
 
@@ -37,6 +57,48 @@ def read_authorities(paths: Sequence[str] | None) -> tuple[TimestampAuthority, .
     from model_verify.envelope import TimestampAuthority
 
     return tuple(_read(path, TimestampAuthority.from_pem) for path in paths or ())
+
+
+def refuse_beside(option: str, others: Mapping[str, str | None]) -> None:
+    """Raise `CallerError` where one of some other options is given beside an option that excludes it."""
+    for name, value in others.items():
+        if value is not None:
+            raise CallerError(f"`{option}` and `{name}`", hint="name one signer")
+
+
+def read_expected_certificate(
+    identity: str | None, roots: str | None, crls: Sequence[str] | None
+) -> ExpectedCertificate | None:
+    """Return whom the caller expects in a certificate, None where no root is named; raises `CallerError`."""
+    from model_verify.envelope import ExpectedCertificate
+    from model_verify.envelope.pem import read_certificates, read_crls
+
+    if roots is None:
+        if crls:
+            raise CallerError("`--crl` without `--certificate-root`", hint="it is about certificates of private roots")
+        return None
+    if not identity:
+        raise CallerError("`--certificate-root` without `--identity`", hint="name who is to have signed")
+    lists = tuple(_read(path, _checked(read_crls), MAX_CRL_BYTES) for path in crls or ())
+    return ExpectedCertificate(identity, _read(roots, _checked(read_certificates)), lists)
+
+
+def certified_signer(key: str | None, password_file: str | None, certificate: str | None, roots: str | None) -> Signer:
+    """Return the signer whose key a certificate is for; raises `CallerError`."""
+    from model_attest.signers.certificate import CertificateSigner
+    from model_verify.envelope.pem import read_certificates
+
+    if certificate is None:
+        raise CallerError("`--certificate-root` without `--certificate`", hint="name the certificate of the key")
+    if roots is None:
+        raise CallerError(
+            "`--certificate` without `--certificate-root`", hint="name the root that verifiers will go by, to check it"
+        )
+    if key is None:
+        raise CallerError("`--certificate` without `--key`", hint="name the private key that it is for")
+    signing = read_signer(key, password_file, certified=True)
+    chain = _read(certificate, read_certificates)
+    return CertificateSigner(signing, chain, _read(roots, _checked(read_certificates)))
 
 
 def timestamped(signer: Signer, url: str | None) -> Signer:
@@ -51,9 +113,19 @@ def timestamped(signer: Signer, url: str | None) -> Signer:
     return TimestampedSigner(signer, TimestampSource(url))
 
 
-def _read(path: str, parse: Callable[[bytes], _T]) -> _T:
+def _checked(parse: Callable[[bytes], object]) -> Callable[[bytes], bytes]:
+    """Return what gives bytes back once they are found to be what is meant."""
+
+    def read(data: bytes) -> bytes:
+        parse(data)
+        return data
+
+    return read
+
+
+def _read(path: str, parse: Callable[[bytes], _T], max_bytes: int = MAX_CERTIFICATE_BYTES) -> _T:
     try:
-        return parse(read_small_file(place(path), "certificate", max_bytes=MAX_CERTIFICATE_BYTES))
+        return parse(read_small_file(place(path), "certificate", max_bytes=max_bytes))
     except (KeyUnreadable, CertificateUnreadable) as error:
         message = error.message if isinstance(error, KeyUnreadable) else f"{path}: {error.message}"
         raise CertificateUnreadable(message, hint=error.hint) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,9 +30,19 @@ from model_attest.commands.references import (
     depth_of,
     local_roots,
 )
-from model_attest.commands.trust import TsaOption, read_authorities
+from model_attest.commands.trust import (
+    CertificateRootOption,
+    CrlOption,
+    TsaOption,
+    read_authorities,
+    read_expected_certificate,
+    refuse_beside,
+)
 from model_attest.console import Answer
 from model_verify.errors import CallerError
+
+if TYPE_CHECKING:
+    from model_verify.envelope import ExpectedSigner
 
 INCOMPLETE = 3
 _MOST_NOTES = 3
@@ -65,6 +75,8 @@ def verify(
         typer.Option("--source-ref", metavar="REF", help="The branch or tag of the job; `refs/tags/*` is any tag."),
     ] = None,
     trust_config: TrustConfigOption = None,
+    certificate_root: CertificateRootOption = None,
+    crl: CrlOption = None,
     tsa: TsaOption = None,
     attestation: Annotated[
         str | None,
@@ -145,9 +157,15 @@ def verify(
 
     models = Models(max_bandwidth=max_bandwidth)
     source = models.at(model)
-    expected_signer = read_expected_signer(
-        key, identity, issuer, trust_config, repository=source_repository, workflow=workflow, ref=source_ref
-    )
+    expected_signer: ExpectedSigner | None = read_expected_certificate(identity, certificate_root, crl)
+    of_sigstore = {"--issuer": issuer, "--trust-config": trust_config, "--source-repository": source_repository}
+    of_sigstore |= {"--workflow": workflow, "--source-ref": source_ref}
+    if expected_signer is not None:
+        refuse_beside("--certificate-root", {"--key": key, **of_sigstore})
+    else:
+        expected_signer = read_expected_signer(
+            key, identity, issuer, trust_config, repository=source_repository, workflow=workflow, ref=source_ref
+        )
     authorities = read_authorities(tsa)
     outside = None if attestation is None else DetachedAttestation(place(attestation))
     rules = None if policy is None else load_policy(place(policy))
@@ -160,6 +178,8 @@ def verify(
         )
     candidates = [models.at(text) for text in candidate or []]
     trusted = [("key", key), ("trust configuration", trust_config)]
+    trusted += [("certificate root", certificate_root)]
+    trusted += [("revocation list", path) for path in crl or []]
     trusted += [("timestamping authority", path) for path in tsa or []]
     trusted += [("policy", str(path)) for path in (rules.files if rules else ())]
     notes = [note for what, path in trusted for note in _trust_notes(what, path, local_roots([source]))][:_MOST_NOTES]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Literal, assert_never
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -19,19 +19,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from model_attest.placement import output_errors, place_new_file
-from model_verify.envelope import PublicKey, SignedPayload, ecdsa_hash, pre_authentication_encoding
+from model_attest.signers.bundling import key_bundle
+from model_verify.envelope import PublicKey, SignedPayload, ecdsa_hash
+from model_verify.envelope.key import PSS
 from model_verify.errors import CallerError, KeyUnreadable, OutputError
-from model_verify.models import (
-    PAYLOAD_TYPE,
-    Bundle,
-    Envelope,
-    EnvelopeSignature,
-    KeyMaterial,
-    PublicKeyHint,
-)
 
 KeyKind = Literal["p256", "p384", "ed25519"]
-PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
 
 def generate_key(kind: KeyKind) -> PrivateKey:
@@ -100,11 +94,14 @@ class KeySigner:
 
     def __init__(self, key: PrivateKey) -> None:
         self._key = key
-        self.public_key = PublicKey.from_key(key.public_key())
+        self.public_key = PublicKey.from_certified(key.public_key())
 
     @classmethod
-    def from_pem(cls, pem: bytes, password: bytes | None = None) -> KeySigner:
-        """Return the signer for a PEM private key; raises `KeyUnreadable`, with what to do about it."""
+    def from_pem(cls, pem: bytes, password: bytes | None = None, *, certified: bool = False) -> KeySigner:
+        """Return the signer for a PEM private key; raises `KeyUnreadable`, with what to do about it.
+
+        RSA signs under a certificate alone.
+        """
         if b"-----BEGIN PUBLIC KEY-----" in pem:
             raise KeyUnreadable("a public key cannot sign", hint="name the private key: the file without `.pub`")
         try:
@@ -123,6 +120,8 @@ class KeySigner:
                 return cls(key)
             case ec.EllipticCurvePrivateKey(curve=ec.SECP256R1() | ec.SECP384R1()):
                 return cls(key)
+            case rsa.RSAPrivateKey() if certified:
+                return cls(key)
             case _:
                 raise KeyUnreadable(
                     "the key is not ECDSA P-256, ECDSA P-384 or Ed25519", hint="`attest keygen --out PATH` writes one"
@@ -135,27 +134,18 @@ class KeySigner:
     def sign(self, statement: bytes) -> bytes:
         """Return the bundle, as canonical JSON, that carries `statement` under this key's signature.
 
-        `keyid` and the empty `tlogEntries` are there for tools that insist on them; verifiers ignore them.
-
         Spec: statement §4.
         """
-        message = pre_authentication_encoding(PAYLOAD_TYPE, statement)
-        if isinstance(self._key, ed25519.Ed25519PrivateKey):
-            signature = self._key.sign(message)
-        else:
-            signature = self._key.sign(message, ec.ECDSA(ecdsa_hash(self._key.curve)))
-        hint = self.public_key.hint
-        bundle = Bundle(
-            media_type="application/vnd.dev.sigstore.bundle.v0.3+json",
-            verification_material=KeyMaterial(public_key=PublicKeyHint(hint=hint), tlog_entries=[]),
-            dsse_envelope=Envelope(
-                payload=_base64(statement),
-                payload_type=PAYLOAD_TYPE,
-                signatures=[EnvelopeSignature(sig=_base64(signature), keyid=hint)],
-            ),
-        )
-        return bundle.canonical()
+        return key_bundle(self, statement)
 
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
+    def sign_message(self, message: bytes) -> bytes:
+        """Return the signature over `message`, by the algorithm of the key's kind. Spec: statement §5, §10.2."""
+        match self._key:
+            case ed25519.Ed25519PrivateKey():
+                return self._key.sign(message)
+            case ec.EllipticCurvePrivateKey():
+                return self._key.sign(message, ec.ECDSA(ecdsa_hash(self._key.curve)))
+            case rsa.RSAPrivateKey():
+                return self._key.sign(message, PSS, hashes.SHA256())
+            case _:
+                assert_never(self._key)

@@ -11,6 +11,7 @@ from keys import Key
 from merkle import sha256
 
 ECDSA_SHA256 = sequence(oid("1.2.840.10045.4.3.2"))
+_ED25519 = sequence(oid("1.3.101.112"))
 CLAIMS = "1.3.6.1.4.1.57264.1"
 CODE_SIGNING, TIME_STAMPING = "1.3.6.1.5.5.7.3.3", "1.3.6.1.5.5.7.3.8"
 _SCT_LIST = "1.3.6.1.4.1.11129.2.4.2"
@@ -55,7 +56,11 @@ def certificate(
 ) -> bytes:
     """Return a certificate, signed."""
     body = to_be_signed(common, key, issuer, validity, extensions)
-    return sequence(body, ECDSA_SHA256, bits(issuer[1].sign(body)))
+    return sequence(body, _algorithm(issuer[1]), bits(issuer[1].sign(body)))
+
+
+def _algorithm(key: Key) -> bytes:
+    return _ED25519 if key.kind == "ed25519" else ECDSA_SHA256
 
 
 def to_be_signed(
@@ -69,8 +74,8 @@ def to_be_signed(
     ]
     return sequence(
         tagged(0, der_integer(2)),
-        der_integer(int.from_bytes(sha256(key.raw_public())[:8], "big")),
-        ECDSA_SHA256,
+        der_integer(serial(key)),
+        _algorithm(issuer_key),
         name(issuer_name),
         sequence(utc_time(validity[0]), utc_time(validity[1])),
         sequence() if common is None else name(common),
@@ -79,9 +84,16 @@ def to_be_signed(
     )
 
 
-def authority(common: str, issuer: Authority | None, validity: tuple[int, int], *own: bytes, path: int) -> Authority:
+def serial(key: Key) -> int:
+    """Return the number of a key's certificate."""
+    return int.from_bytes(sha256(key.raw_public())[:8], "big")
+
+
+def authority(
+    common: str, issuer: Authority | None, validity: tuple[int, int], *own: bytes, path: int, key: Key | None = None
+) -> Authority:
     """Return one that issues certificates, itself issued by another or by itself."""
-    key = Key("p256", common)
+    key = key or Key("p256", common)
     constraints = extension("2.5.29.19", sequence(_TRUE, der_integer(path)), critical=True)
     by = (issuer.common, issuer.key) if issuer else (common, key)
     extensions = [constraints, key_usage(signs_certificates=True), *own]

@@ -9,8 +9,10 @@ from functools import cache
 
 import ecdsa
 import ed25519
+import rsa
 
 CURVES = {"p256": ecdsa.P256, "p384": ecdsa.P384}
+RSA = "2a864886f70d010101"
 EC_PUBLIC_KEY = "2a8648ce3d0201"
 IDENTIFIERS = {"p256": "2a8648ce3d030107", "p384": "2b81040022", "ed25519": "2b6570"}
 
@@ -38,14 +40,24 @@ def der_signature(r: int, s: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key of the vectors. `kind` is p256, p384 or ed25519."""
+    """A key of the vectors. `kind` is p256, p384, ed25519, or rsa and the number of bits."""
 
     kind: str
     name: str
 
     @property
+    def text(self) -> str:
+        """What the key is made from."""
+        return f"model-attest vector key {self.kind} {self.name}"
+
+    @property
+    def bits(self) -> int:
+        """The bits of an RSA key's modulus."""
+        return int(self.kind.removeprefix("rsa"))
+
+    @property
     def _seed(self) -> bytes:
-        return hashlib.sha512(f"model-attest vector key {self.kind} {self.name}".encode()).digest()
+        return hashlib.sha512(self.text.encode()).digest()
 
     @property
     def secret(self) -> int:
@@ -53,9 +65,11 @@ class Key:
         return 1 + int.from_bytes(self._seed, "big") % (CURVES[self.kind].order - 1)
 
     def sign(self, message: bytes) -> bytes:
-        """Return the signature over `message`: DER for ECDSA, 64 bytes for Ed25519."""
+        """Return the signature over `message`: DER for ECDSA, 64 bytes for Ed25519, PSS with SHA-256 for RSA."""
         if self.kind == "ed25519":
             return ed25519.sign(self._seed[:32], message)
+        if self.kind.startswith("rsa"):
+            return rsa.sign_pss(self.text, self.bits, message)
         return der_signature(*ecdsa.sign(CURVES[self.kind], self.secret, message))
 
     def public_der(self) -> bytes:
@@ -66,6 +80,8 @@ class Key:
         """Return the public key without its wrapping."""
         if self.kind == "ed25519":
             return ed25519.public_key(self._seed[:32])
+        if self.kind.startswith("rsa"):
+            return der(0x30, der_integer(rsa.key(self.text, self.bits)[0]), der_integer(rsa.EXPONENT))
         return ecdsa.public_point(CURVES[self.kind], self.secret)
 
     def pem(self) -> bytes:
@@ -86,6 +102,8 @@ def pem(label: str, data: bytes) -> bytes:
 
 @cache
 def _public_der(key: Key) -> bytes:
+    if key.kind.startswith("rsa"):
+        return der(0x30, der(0x30, der(0x06, bytes.fromhex(RSA)), der(0x05)), der(0x03, b"\x00", key.raw_public()))
     own = der(0x06, bytes.fromhex(IDENTIFIERS[key.kind]))
     if key.kind != "ed25519":
         own = der(0x06, bytes.fromhex(EC_PUBLIC_KEY)) + own

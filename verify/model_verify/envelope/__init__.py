@@ -3,9 +3,13 @@
     bundle       what a bundle carries, unverified
     key          public keys, and signatures by them
     identity     who signs without a key of their own: a name, or a job, by the word of an issuer
-    certificate  whom a certificate names, unverified
+    certificate  whom a certificate of a Sigstore instance names, unverified
+    leaf         whom a chain of certificates names, unverified
     check        whether the expected signer signed
     sigstore     signatures under certificates, by the sigstore client; imported only where one is checked
+    chain        whether certificates lead to a root of the caller's
+    revocation   whether they were revoked
+    certified    signatures under such certificates; imported only where one is checked
     authority    whose timestamps the caller takes
     timestamps   timestamps of RFC 3161; imported only where one is checked
     dating       when a bundle was signed, by its timestamps
@@ -24,11 +28,12 @@ from model_verify.envelope.bundle import (
 )
 from model_verify.envelope.check import ExpectedSigner, KnownSigner, SignatureCheck, check_signature, names_signer
 from model_verify.envelope.evidence import LogPlace, SigningTime, TimeEvidence
-from model_verify.envelope.identity import ExpectedIdentity, ExpectedJob, Identity, JobClaims
+from model_verify.envelope.identity import ExpectedCertificate, ExpectedIdentity, ExpectedJob, Identity, JobClaims
 from model_verify.envelope.key import PublicKey, ecdsa_hash, pre_authentication_encoding
 
 __all__ = [
     "MAX_BUNDLE_BYTES",
+    "ExpectedCertificate",
     "ExpectedIdentity",
     "ExpectedJob",
     "ExpectedSigner",

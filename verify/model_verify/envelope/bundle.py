@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from model_verify.canonical import loads
 from model_verify.envelope.identity import Identity, JobClaims
 from model_verify.errors import MalformedDocument, MalformedJson
-from model_verify.models import PAYLOAD_TYPE, Bundle, CertificateMaterial, decode_base64
+from model_verify.models import PAYLOAD_TYPE, Bundle, CertificateMaterial, ChainMaterial, decode_base64
+
+if TYPE_CHECKING:
+    from model_verify.envelope.leaf import CertifiedLeaf
 from model_verify.validation import first_problem
 
 MAX_BUNDLE_BYTES = 16 << 20
-_SIGNERS = {"publicKey", "certificate", "x509CertificateChain"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,26 @@ class SignedPayload:
     """What the certificate says of a job in a CI; None where the bundle names a key."""
     material: CertificateMaterial | None = None
     """The certificate and its place in a log; None where the bundle names a key."""
+    leaf: CertifiedLeaf | None = None
+    """What a chain of certificates of the bundle's says; None where it carries none."""
     timestamps: tuple[bytes, ...] = ()
     """Timestamps of the signature, in DER."""
     bundle: bytes = b""
     """The bundle as it was read."""
+
+    @property
+    def certified_name(self) -> str | None:
+        """The name in the bundle's certificate, the first of several; None where it has none."""
+        if self.identity is not None:
+            return self.identity.name
+        return next(iter(self.leaf.names), None) if self.leaf is not None else None
+
+    @property
+    def named(self) -> str:
+        """Whom the bundle names as its signer, which it may do wrongly."""
+        if self.hint is not None:
+            return f"key {self.hint}"
+        return str(self.identity or self.leaf)
 
 
 def open_bundle(data: bytes) -> SignedPayload:
@@ -46,11 +65,6 @@ def open_bundle(data: bytes) -> SignedPayload:
         members = loads(data, max_bytes=MAX_BUNDLE_BYTES)
     except MalformedJson as error:
         raise MalformedDocument("BUNDLE_MALFORMED", error.reason, rule=error.rule) from error
-    material = members.get("verificationMaterial") if isinstance(members, dict) else None
-    if isinstance(material, dict) and material.keys() & _SIGNERS == {"x509CertificateChain"}:
-        raise MalformedDocument(
-            "SIGNATURE_KIND_UNSUPPORTED", "signed with `x509CertificateChain`", rule="statement §4.4"
-        )
     try:
         bundle = Bundle.read(members)
     except ValidationError as error:
@@ -71,6 +85,18 @@ def open_bundle(data: bytes) -> SignedPayload:
             identity=identity,
             claims=claims,
             material=bundle.verification_material,
+            timestamps=bundle.verification_material.signed_timestamps,
+            bundle=data,
+        )
+    if isinstance(bundle.verification_material, ChainMaterial):
+        from model_verify.envelope.leaf import read_leaf
+
+        chain = bundle.verification_material.chain.certificates
+        return SignedPayload(
+            payload,
+            envelope.payload_type,
+            signature,
+            leaf=read_leaf([decode_base64(one.raw_bytes) for one in chain]),
             timestamps=bundle.verification_material.signed_timestamps,
             bundle=data,
         )

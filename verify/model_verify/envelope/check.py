@@ -9,12 +9,12 @@ from model_verify.envelope.authority import TimeTrust
 from model_verify.envelope.bundle import SignedPayload
 from model_verify.envelope.dating import date_signature
 from model_verify.envelope.evidence import SigningTime
-from model_verify.envelope.identity import ExpectedIdentity, ExpectedJob, JobClaims
+from model_verify.envelope.identity import ExpectedCertificate, ExpectedIdentity, ExpectedJob, JobClaims
 from model_verify.envelope.key import PublicKey
 from model_verify.findings import Finding
 from model_verify.models import BUNDLE_PATH
 
-KnownSigner = PublicKey | ExpectedIdentity
+KnownSigner = PublicKey | ExpectedIdentity | ExpectedCertificate
 """Who signed."""
 ExpectedSigner = KnownSigner | ExpectedJob
 """Whom the caller named."""
@@ -31,6 +31,8 @@ class SignatureCheck:
     findings: tuple[Finding, ...] = ()
     time: SigningTime | None = None
     """When it was signed; None where nothing in the bundle shows it, or where the signature does not hold."""
+    anchor: str | None = None
+    """The root that vouches for the signer's certificate; None where none of the caller's does."""
 
     @property
     def holds(self) -> bool:
@@ -42,8 +44,8 @@ def check_signature(signed: SignedPayload, expected: ExpectedSigner, trust: Time
 
     `trust` says whose timestamps count; those of an identity's bundle are judged by its instance.
 
-    Raises `SigstoreMissing` and `TrustConfigUnreadable` where an identity is expected, and `TimestampsMissing` where an
-    authority is trusted, and this cannot be found out.
+    Raises `SigstoreMissing` and `TrustConfigUnreadable` where an identity is expected, `CertificateUnreadable` where a
+    certificate is, and `TimestampsMissing` where an authority is trusted, and this cannot be found out.
     """
     match expected:
         case PublicKey():
@@ -59,13 +61,22 @@ def check_signature(signed: SignedPayload, expected: ExpectedSigner, trust: Time
             from model_verify.envelope.sigstore import verify_certified
 
             return verify_certified(signed, signed.material, expected)
+        case ExpectedCertificate():
+            if signed.leaf is None:
+                return failed("SIGNATURE_INVALID", f"signed by {expected}", claimed_signer(signed))
+            # Only here, so that signatures by keys do not wait for X.509.
+            from model_verify.envelope.certified import verify_certificate_signature
+
+            return verify_certificate_signature(signed, signed.leaf, expected, trust or TimeTrust())
         case _:
             assert_never(expected)
 
 
 def claimed_signer(signed: SignedPayload) -> str:
     """Return whom a bundle names as its signer, which it may do wrongly."""
-    return f"hint {signed.hint}" if signed.identity is None else f"a certificate for {signed.identity}"
+    if signed.hint is not None:
+        return f"hint {signed.hint}"
+    return f"a certificate for {signed.identity or signed.leaf}"
 
 
 def names_signer(signed: SignedPayload, expected: ExpectedSigner) -> bool:
@@ -75,6 +86,8 @@ def names_signer(signed: SignedPayload, expected: ExpectedSigner) -> bool:
             return signed.hint == expected.hint
         case ExpectedIdentity():
             return signed.identity == expected.identity
+        case ExpectedCertificate():
+            return signed.leaf is not None and expected.name in signed.leaf.names
         case ExpectedJob():
             return (
                 signed.identity is not None

@@ -32,6 +32,21 @@ class ExpectedIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpectedCertificate:
+    """A name that the caller expects in a certificate, and whose word on that is taken. Spec: statement §10."""
+
+    name: str
+    """An alternative name of the leaf's, or its subject as RFC 4514 writes it; compared byte for byte."""
+    roots: bytes = field(repr=False)
+    """Certificates of the authorities, PEM."""
+    crls: tuple[bytes, ...] = field(default=(), repr=False)
+    """Certificate revocation lists, PEM or DER; where there are any, every certificate has to be on none of them."""
+
+    def __str__(self) -> str:
+        return f"{self.name} by your roots"
+
+
+@dataclass(frozen=True, slots=True)
 class JobClaims:
     """What an issuer says of a job in a CI, as a certificate has it; None for what it does not say."""
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from model_verify.errors import KeyUnreadable
 
 if TYPE_CHECKING:
     from model_verify.envelope.bundle import SignedPayload
 
-SupportedPublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+SupportedPublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
+MIN_RSA_BITS, MAX_RSA_BITS = 3072, 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,27 @@ class PublicKey:
                 kind = "p384"
             case _:
                 raise KeyUnreadable("the key is not ECDSA P-256, ECDSA P-384 or Ed25519")
+        return cls._of_kind(key, kind)
+
+    @classmethod
+    def from_certified(cls, key: object) -> PublicKey:
+        """Return a key that a certificate is for, which may be RSA; raises `KeyUnreadable`. Spec: statement §10.2."""
+        return cls._of_kind(key, "rsa-pss") if isinstance(key, rsa.RSAPublicKey) else cls.from_key(key)
+
+    @classmethod
+    def _of_kind(cls, key: SupportedPublicKey, kind: str) -> PublicKey:
         der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         return cls(key, hashlib.sha256(der).hexdigest(), kind)
+
+    @property
+    def size_bits(self) -> int:
+        """The bits of an RSA key's modulus; 0 for other keys."""
+        return self.key.key_size if isinstance(self.key, rsa.RSAPublicKey) else 0
+
+    @property
+    def is_large_enough(self) -> bool:
+        """Whether it is no RSA key, or one of a size that may sign. Spec: statement §10.2."""
+        return not isinstance(self.key, rsa.RSAPublicKey) or MIN_RSA_BITS <= self.key.key_size <= MAX_RSA_BITS
 
     def verifies(self, signed: SignedPayload) -> bool:
         """Return whether this key signed the payload under its payload type. Spec: statement §4.3, §5."""
@@ -59,9 +79,15 @@ class PublicKey:
                     self.key.verify(signed.signature, message)
                 case ec.EllipticCurvePublicKey():
                     self.key.verify(signed.signature, message, ec.ECDSA(ecdsa_hash(self.key.curve)))
+                case rsa.RSAPublicKey():
+                    self.key.verify(signed.signature, message, PSS, hashes.SHA256())
         except InvalidSignature:
             return False
         return True
+
+
+PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=hashes.SHA256.digest_size)
+"""How RSA signs, with SHA-256. Spec: statement §10.2."""
 
 
 def ecdsa_hash(curve: ec.EllipticCurve) -> hashes.HashAlgorithm:

@@ -13,8 +13,11 @@ member names. What a publisher's tool writes, it builds from these too, so it ca
 """
 
 from model_verify.models.envelope import (
+    MAX_CERTIFICATES,
     Bundle,
+    CertificateChain,
     CertificateMaterial,
+    ChainMaterial,
     Empty,
     Envelope,
     EnvelopeSignature,
@@ -24,6 +27,7 @@ from model_verify.models.envelope import (
     SignedTimestamp,
     Timestamped,
     Timestamps,
+    X509Certificate,
     decode_base64,
 )
 from model_verify.models.manifest import (
@@ -130,6 +134,7 @@ __all__ = [
     "MANIFEST_PATH",
     "MAX_ARGUMENT",
     "MAX_ARGUMENTS",
+    "MAX_CERTIFICATES",
     "MAX_CHECKPOINTS",
     "MAX_ENTRIES",
     "MAX_LOSS_POINTS",
@@ -140,7 +145,9 @@ __all__ = [
     "TYPE_PREFIX",
     "Bundle",
     "CastStep",
+    "CertificateChain",
     "CertificateMaterial",
+    "ChainMaterial",
     "Code",
     "Coefficient",
     "ComputedOperation",
@@ -219,5 +226,6 @@ __all__ = [
     "WireCheckpointRoot",
     "WireFileDigest",
     "WireTensorRoot",
+    "X509Certificate",
     "decode_base64",
 ]

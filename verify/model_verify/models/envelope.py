@@ -1,9 +1,10 @@
-"""DSSE envelope and Sigstore bundle, signed by a key or under a certificate. Spec: statement §4, §6."""
+"""DSSE envelope and Sigstore bundle, signed by a key or under a certificate. Spec: statement §4, §6, §9, §10."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
@@ -11,6 +12,8 @@ from pydantic import AfterValidator, ConfigDict, Discriminator, Field, StringCon
 from model_verify.models.wire import Maybe, Wire
 
 MAX_TIMESTAMPS = 32
+MAX_CERTIFICATES = 8
+"""Of a chain, without its root."""
 
 
 def decode_base64(text: str) -> bytes:
@@ -156,13 +159,32 @@ class CertificateMaterial(Timestamped):
         return self
 
 
+class CertificateChain(Document):
+    certificates: Annotated[list[X509Certificate], Field(min_length=1, max_length=MAX_CERTIFICATES)]
+
+
+class ChainMaterial(Timestamped):
+    chain: CertificateChain = Field(alias="x509CertificateChain")
+    tlog_entries: Maybe[Annotated[list[Empty], Field(max_length=0)]] = Field(alias="tlogEntries", default=None)
+
+
+_KINDS: Mapping[str, tuple[str, type[Document]]] = {
+    "certificate": ("certificate", CertificateMaterial),
+    "chain": ("x509CertificateChain", ChainMaterial),
+}
+
+
 def _kind_of_material(value: Any) -> str:
-    is_certificate = isinstance(value, CertificateMaterial) or (isinstance(value, dict) and "certificate" in value)
-    return "certificate" if is_certificate else "key"
+    for kind, (member, model) in _KINDS.items():
+        if isinstance(value, model) or (isinstance(value, dict) and member in value):
+            return kind
+    return "key"
 
 
 Material = Annotated[
-    Annotated[KeyMaterial, Tag("key")] | Annotated[CertificateMaterial, Tag("certificate")],
+    Annotated[KeyMaterial, Tag("key")]
+    | Annotated[CertificateMaterial, Tag("certificate")]
+    | Annotated[ChainMaterial, Tag("chain")],
     Discriminator(_kind_of_material),
 ]
 

@@ -69,11 +69,20 @@ class PolicyJob(PolicyPart):
     trust_config: FileName | None = None
 
 
+class PolicyCertificate(PolicyPart):
+    """A name in a certificate; `roots` and `crls` are files."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+    roots: FileName
+    crls: Entries[FileName] | None = None
+
+
 class NamedSigners(PolicyPart):
     """Whom the caller knows, and has at hand."""
 
     keys: Entries[FileName] | None = None
     identities: Entries[PolicyIdentity] | None = None
+    certificates: Entries[PolicyCertificate] | None = None
     jobs: Entries[PolicyJob] | None = None
 
 

@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 
 from model_verify.digest import CheckpointRoot, FileDigest
 from model_verify.envelope import (
+    ExpectedCertificate,
     ExpectedIdentity,
     ExpectedJob,
     ExpectedSigner,
@@ -176,9 +177,10 @@ def _check_licenses(rules: PolicyDocument, name: str) -> None:
 
 
 def _accepted(rules: SignerRules, name: str, read_file: ReadFile) -> AcceptedSigners:
-    if not (rules.keys or rules.hints or rules.identities or rules.jobs):
+    if not (rules.keys or rules.hints or rules.identities or rules.jobs or rules.certificates):
         raise CallerError(
-            f"{name}: signers: accepts nobody", hint="name `keys`, `hints`, `identities` or `jobs`, or leave it out"
+            f"{name}: signers: accepts nobody",
+            hint="name `keys`, `hints`, `identities`, `jobs` or `certificates`, or leave it out",
         )
     signers = _signers(rules, f"{name}: signers", read_file)
     hints = {signer.hint for signer in signers if isinstance(signer, PublicKey)}
@@ -189,7 +191,8 @@ def _known(rules: RevocationRules, name: str, read_file: ReadFile) -> tuple[Expe
     signers = _signers(rules.signers, f"{name}: revocations.signers", read_file)
     if not signers:
         raise CallerError(
-            f"{name}: revocations.signers: names nobody", hint="name `keys`, `identities` or `jobs`, or leave it out"
+            f"{name}: revocations.signers: names nobody",
+            hint="name `keys`, `identities`, `jobs` or `certificates`, or leave it out",
         )
     return signers
 
@@ -209,7 +212,7 @@ def _signers(rules: NamedSigners, table: str, read_file: ReadFile) -> tuple[Expe
         ExpectedJob(one.issuer, one.repository, one.workflow, one.ref, trust(f"jobs.{place}", one.trust_config))
         for place, one in enumerate(rules.jobs or ())
     ]
-    return (*keys, *identities, *jobs)
+    return (*keys, *identities, *jobs, *_certificates(rules, table, read_file))
 
 
 def _keys(rules: NamedSigners, table: str, read_file: ReadFile) -> Iterator[PublicKey]:
@@ -222,14 +225,31 @@ def _keys(rules: NamedSigners, table: str, read_file: ReadFile) -> Iterator[Publ
             raise CallerError(f"{where}: {path}: {error.message}", hint=error.hint) from error
 
 
+def _certificates(rules: NamedSigners, table: str, read_file: ReadFile) -> Iterator[ExpectedCertificate]:
+    from model_verify.envelope.pem import read_certificates, read_crls
+
+    for place, one in enumerate(rules.certificates or ()):
+        where = f"{table}.certificates.{place}"
+        roots = _parsed(f"{where}.roots", one.roots, read_file, read_certificates)
+        lists = enumerate(one.crls or ())
+        crls = tuple(_parsed(f"{where}.crls.{number}", path, read_file, read_crls) for number, path in lists)
+        yield ExpectedCertificate(one.name, roots, crls)
+
+
+def _parsed(where: str, path: str, read_file: ReadFile, parse: Callable[[bytes], object]) -> bytes:
+    """Return the bytes of a file of certificates, once they are found to be some."""
+    data = _named(where, path, read_file)
+    try:
+        parse(data)
+    except CertificateUnreadable as error:
+        raise CallerError(f"{where}: {path}: {error.message}", hint=error.hint) from error
+    return data
+
+
 def _authorities(rules: TimestampRules, name: str, read_file: ReadFile) -> Iterator[TimestampAuthority]:
     for place, path in enumerate(rules.authorities):
         where = f"{name}: timestamps.authorities.{place}"
-        pem = _named(where, path, read_file)
-        try:
-            yield TimestampAuthority.from_pem(pem)
-        except CertificateUnreadable as error:
-            raise CallerError(f"{where}: {path}: {error.message}", hint=error.hint) from error
+        yield TimestampAuthority.from_pem(_parsed(where, path, read_file, TimestampAuthority.from_pem))
 
 
 def _named(where: str, path: str, read_file: ReadFile) -> bytes:

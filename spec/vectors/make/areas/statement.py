@@ -284,8 +284,8 @@ def bundles() -> Iterator[Vector]:
         lambda b: b["verificationMaterial"].update(timestampVerificationData={}),
     )
     chain = {"x509CertificateChain": {"certificates": [{"rawBytes": "MAA="}]}}
-    words = "A chain of certificates in place of a key."
-    yield of_bundle("certificate-chain", "4", words, material_set(chain), "SIGNATURE_KIND_UNSUPPORTED")
+    words = "A chain of a certificate that is none."
+    yield of_bundle("certificate-chain", "4", words, material_set(chain), "BUNDLE_MALFORMED")
     words = "A certificate alone, without a log entry, in place of a key."
     yield of_bundle("certificate", "4", words, material_set({"certificate": {"rawBytes": "MAA="}}), "BUNDLE_MALFORMED")
 
