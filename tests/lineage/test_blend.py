@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from model_verify.lineage.blend import Estimate, Formula, estimate_blend
+from model_verify.lineage.blend import Estimate, estimate_blend
+from model_verify.lineage.formulas import Formula
 from model_verify.merge.backend import Backend
 from model_verify.merge.selection import select_backend
 from tests.lineage.weights import DTYPES, Tensors, blend, random_model, samples, sibling
@@ -34,7 +35,7 @@ def only_formula(found: Estimate) -> Formula:
 
 
 def decimals(formula: Formula) -> list[str]:
-    return [weight.decimal for weight in formula.weights]
+    return list(formula.texts)
 
 
 @pytest.mark.parametrize("dtype", FORMATS)
@@ -49,7 +50,7 @@ def test_coefficients_of_up_to_three_decimals_are_found(
     parents = [sibling(base, 2, distance), sibling(base, 3, distance)]
     found = only_formula(estimate(backend, parents, blend(parents, coefficients), dtype))
     assert decimals(found) == coefficients
-    assert not found.normalize
+    assert not found.arithmetic.normalize
 
 
 @pytest.mark.parametrize(("dtype", "distance"), [("F32", 0.01), ("F16", 0.01), ("BF16", 0.05), ("BF16", 1.0)])
@@ -83,8 +84,8 @@ def test_fractions_are_found_as_normalized_whole_numbers(
     child = blend(parents, coefficients, normalize=True)
     found = only_formula(estimate(backend, parents, child, dtype))
     if dtype == "F32":
-        assert (decimals(found), found.normalize) == (shortest, True)
-    again = blend(parents, decimals(found), normalize=found.normalize)
+        assert (decimals(found), found.arithmetic.normalize) == (shortest, True)
+    again = blend(parents, decimals(found), normalize=found.arithmetic.normalize)
     assert all(torch.equal(again[name], child[name]) for name in child)
 
 
@@ -93,7 +94,7 @@ def test_decimals_that_were_normalized_are_found_where_that_changed_bits(backend
     base = random_model(1, "F32")
     parents = [sibling(base, 2, 0.05), sibling(base, 3, 0.05)]
     found = only_formula(estimate(backend, parents, blend(parents, ["0.6", "0.4"], normalize=True), "F32"))
-    assert (decimals(found), found.normalize) == (["0.6", "0.4"], True)
+    assert (decimals(found), found.arithmetic.normalize) == (["0.6", "0.4"], True)
 
 
 @pytest.mark.parametrize("dtype", FORMATS)
@@ -185,7 +186,7 @@ def test_small_tensors_that_were_trained_are_no_blend(backend: Backend, dtype: s
 def test_a_model_that_is_one_of_two_others_is_found_where_neither_is_its_input(backend: Backend) -> None:
     base = random_model(1, "BF16")
     parents = [base, sibling(base, 2, 0.05)]
-    found = estimate_blend(samples(parents, base, "BF16"), backend, first_is_input=False)
+    found = estimate_blend(samples(parents, base, "BF16", before=sibling(base, 3, 0.05)), backend)
     assert found is not None
     assert decimals(only_formula(found)) == ["1", "0"]
     assert estimate(backend, parents, base, "BF16").exact is None
@@ -231,5 +232,5 @@ def test_any_coefficients_of_four_decimals_give_a_formula_with_the_same_bits(
         share = chance.randint(500, 9500)
         child = blend(parents, [f"{share / 10_000:.4f}", f"{1 - share / 10_000:.4f}"])
         found = only_formula(estimate(backend, parents, child, dtype))
-        again = blend(parents, decimals(found), normalize=found.normalize)
+        again = blend(parents, decimals(found), normalize=found.arithmetic.normalize)
         assert torch.equal(again["weights"], child["weights"])

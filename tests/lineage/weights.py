@@ -11,7 +11,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from model_verify.lineage.blend import Sample
+from model_verify.lineage.samples import Sample
 
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 SHAPES = {
@@ -74,10 +74,17 @@ def blend_tensor(parents: Sequence[Tensor], weights: Sequence[float], normalize:
     return sum_E.float().to(parents[0].dtype)
 
 
-def samples(parents: Sequence[Tensors], child: Tensors, dtype: str) -> list[Sample]:
-    """Return all elements of all tensors."""
+def samples(parents: Sequence[Tensors], child: Tensors, dtype: str, *, before: Tensors | None = None) -> list[Sample]:
+    """Return all elements of all tensors; what went in is the first parent unless `before` says otherwise."""
+    start = parents[0] if before is None else before
     return [
-        Sample(name, tuple((dtype, data_of(parent[name])) for parent in parents), dtype, data_of(child[name]))
+        Sample(
+            name,
+            data_of(start[name]),
+            tuple((dtype, data_of(parent[name])) for parent in parents),
+            dtype,
+            data_of(child[name]),
+        )
         for name in child
     ]
 

@@ -424,12 +424,14 @@ def test_real_training_is_attested(pairs: Pairs, work: Path) -> None:
 
 
 def test_real_training_is_attested_beside_a_merge_that_holds_it(pairs: Pairs, releases: Releases, work: Path) -> None:
-    """The merge of base and fine-tune points back at the fine-tune, but does not give it to the bit."""
-    for case in ("chgnet", "bf16"):
+    """The merge of base and fine-tune points back at the fine-tune, up to what float32 sums may be off."""
+    for case, warnings in (("chgnet", [("CANDIDATE_NOT_TRIED", "train")]), ("bf16", [])):
         pair = pairs(case)
         shutil.copytree(pair.finetune, work / case)
         signed = release.make_training_release(work / case, pair.base)
-        assert_attested(signed.verify(candidates=sources_of(releases(case).folder)))
+        report = signed.verify(candidates=sources_of(releases(case).folder))
+        assert (report.verdict, report.level, findings_of(report)) == ("VERIFIED", 2, warnings), report.headline
+        assert [step.verdict for step in report.steps] == ["attested"]
 
 
 @pytest.mark.parametrize("name", ["chgnet", "minilm", "bf16"])

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from model_verify import merkle
+from model_verify.lineage.probes import EqualityProbe, MovementProbe
 from model_verify.merge.compiled import NumbaBackend
 from model_verify.merge.methods.linear_f64 import LinearF64, linear_call
-from model_verify.replay import Computed, Hypothesis, Movement, Stored, TensorJob, run, unit_bytes, unit_count
+from model_verify.replay import Computed, Stored, TensorJob, run, unit_bytes, unit_count
 from model_verify.tensors import CHUNK_BYTES, TensorInfo
 
 
@@ -108,19 +109,21 @@ def test_a_difference_is_counted_over_all_units() -> None:
     assert merkle.split_leaves(result.tensors["step", "t"].leaves) == merkle.chunk_leaves(data)
 
 
-def test_a_hypothesis_dies_with_the_first_element_that_differs() -> None:
-    data = floats(1000, 4, "F32")
+def test_probes_see_every_element_once() -> None:
+    elements = CHUNK_BYTES  # four chunks of F32
+    data = floats(elements, 4, "F32")
     other = bytearray(data)
-    other[-4] ^= 1
-    info = TensorInfo("t", "F32", (1000,))
+    for element in (0, 7, elements - 1):
+        other[4 * element] ^= 1
+    info = TensorInfo("t", "F32", (elements,))
     stored = (Stored("a", info, CountingFile(data), 0), Stored("b", info, CountingFile(bytes(other)), 0))
-    itself = linear(1.0, dtype="F32")
-    same = Hypothesis("same", ("a", "t"), (("a", "t"),), itself)
-    off = Hypothesis("off", ("b", "t"), (("a", "t"),), itself)
-    movement = Movement("train", ("a", "t"), ("b", "t"))
-    result = run([TensorJob(stored, movements=(movement,), hypotheses=(same, off))], backend=NumbaBackend())
-    assert result.disproved == {"off"}
-    assert result.moved["train", "t"].elements == 1
+    backend = NumbaBackend()
+    same = EqualityProbe((("a", "t"), ("a", "t")), linear(1.0, dtype="F32"), backend)
+    off = EqualityProbe((("b", "t"), ("a", "t")), linear(1.0, dtype="F32"), backend)
+    movement = MovementProbe(info, (("a", "t"), ("b", "t")))
+    run([TensorJob(stored, probes=(same, off, movement))], backend=backend)
+    assert (same.holds, off.holds) == (True, False)
+    assert (movement.moves.moved, movement.moves.largest) == (3, 1)
 
 
 def test_a_parent_whose_term_changes_nothing_has_no_effect() -> None:

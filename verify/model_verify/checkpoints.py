@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from itertools import compress
 
 from model_verify.binding import BoundStep
 from model_verify.errors import SourceChanged
 from model_verify.merge.kernel import Call, Kernel
 from model_verify.merge.methods import load
 from model_verify.operations import Operation
-from model_verify.replay import Computed, Hypothesis, Key, Movement, Sink, Stored, TensorJob
+from model_verify.replay import Computed, Key, Probe, Sink, Stored, TensorJob
 from model_verify.sources.source import File, Source
 from model_verify.tensors import TensorInfo
 from model_verify.weight_files import read_weight_file
@@ -60,8 +61,7 @@ class JobBoard:
     def __init__(self) -> None:
         self._stored: dict[Key, Stored] = {}
         self._computed: dict[Key, Computed] = {}
-        self._movements: list[Movement] = []
-        self._hypotheses: list[Hypothesis] = []
+        self._probes: list[Probe] = []
         self._kernels: dict[int, tuple[Call, Kernel]] = {}
 
     def add_checkpoint(self, checkpoint: OpenCheckpoint) -> None:
@@ -101,11 +101,8 @@ class JobBoard:
             self._kernels[id(call)] = (call, load(call))
         return self._kernels[id(call)][1]
 
-    def add_movement(self, movement: Movement) -> None:
-        self._movements.append(movement)
-
-    def add_hypothesis(self, hypothesis: Hypothesis) -> None:
-        self._hypotheses.append(hypothesis)
+    def add_probe(self, probe: Probe) -> None:
+        self._probes.append(probe)
 
     def drop_too_large(self, *, most_tensors: int, most_bytes: int) -> set[str]:
         """Take off every node that cannot be computed within bounds, and those that need it; return them.
@@ -136,8 +133,10 @@ class JobBoard:
                 break
             nodes |= users
         self._computed = {key: computed for key, computed in self._computed.items() if computed.node not in nodes}
-        self._movements = [m for m in self._movements if m.before[0] not in nodes]
-        self._hypotheses = [h for h in self._hypotheses if all(node not in nodes for node, _ in h.operands)]
+        blind = [any(node in nodes for node, _ in probe.keys) for probe in self._probes]
+        for probe in compress(self._probes, blind):
+            probe.miss()
+        self._probes = [probe for probe, is_blind in zip(self._probes, blind, strict=True) if not is_blind]
 
     def jobs(self) -> list[TensorJob]:
         """Return the jobs in the order in which the first checkpoint's files are read from front to back."""
@@ -150,20 +149,16 @@ class JobBoard:
             for key in (*computed.operands, *computed.rivals, computed.compare_with):
                 if key is not None:
                     groups.join(computed.key, key)
-        for movement in self._movements:
-            groups.join(movement.before, movement.after)
-        for hypothesis in self._hypotheses:
-            for key in hypothesis.operands:
-                groups.join(hypothesis.target, key)
+        for probe in self._probes:
+            for key in probe.keys:
+                groups.join(probe.keys[0], key)
         benches: dict[Key, _Bench] = {}
         for stored in self._stored.values():
             benches.setdefault(groups.of(stored.key), _Bench()).stored.append(stored)
         for computed in self._computed.values():
             benches.setdefault(groups.of(computed.key), _Bench()).computed.append(computed)
-        for movement in self._movements:
-            benches[groups.of(movement.after)].movements.append(movement)
-        for hypothesis in self._hypotheses:
-            benches[groups.of(hypothesis.target)].hypotheses.append(hypothesis)
+        for probe in self._probes:
+            benches[groups.of(probe.keys[0])].probes.append(probe)
         return benches
 
 
@@ -181,22 +176,18 @@ def _rivals(operation: Operation, inputs: Sequence[tuple[str, Mapping[str, Tenso
 class _Bench:
     stored: list[Stored] = field(default_factory=list)
     computed: list[Computed] = field(default_factory=list)
-    movements: list[Movement] = field(default_factory=list)
-    hypotheses: list[Hypothesis] = field(default_factory=list)
+    probes: list[Probe] = field(default_factory=list)
 
     @property
     def is_whole(self) -> bool:
-        kernels = [*(c.kernel for c in self.computed), *(h.kernel for h in self.hypotheses)]
-        return any(kernel is not None and kernel.whole for kernel in kernels)
+        return any(computed.kernel is not None and computed.kernel.whole for computed in self.computed)
 
     def is_larger_than(self, most_tensors: int, most_bytes: int) -> bool:
         infos = [*(stored.info for stored in self.stored), *(computed.info for computed in self.computed)]
         return len(infos) > most_tensors or (self.is_whole and sum(info.size_bytes for info in infos) > most_bytes)
 
     def job(self) -> TensorJob:
-        return TensorJob(
-            tuple(self.stored), tuple(self.computed), tuple(self.movements), tuple(self.hypotheses), self.is_whole
-        )
+        return TensorJob(tuple(self.stored), tuple(self.computed), tuple(self.probes), self.is_whole)
 
 
 class _Groups:

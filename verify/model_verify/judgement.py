@@ -27,7 +27,7 @@ from model_verify.replay import ReplayResult, physical_bytes, run
 from model_verify.report import ReportCandidate, ReportCoverage, ReportMaterial, ReportStep, StepVerdict
 from model_verify.sources.source import Source
 from model_verify.tensors import CHUNK_BYTES, TensorInfo
-from model_verify.training import TrainingTrial, judge_training, plan_training
+from model_verify.training import AtHand, TrainingJudgement, TrainingTrial, judge_training, plan_training
 from model_verify.weight_sets import read_weight_sets
 from model_verify.weights import StoredTensor, WeightFile
 
@@ -216,14 +216,13 @@ class _Judge:
             case TrainStep() if step.id not in self.outputs:
                 pass
             case TrainStep():
-                others = {name: c for name, c in self.materials.items() if name != step.inputs[0]} | dict(candidates)
                 assert self.backend is not None
-                after = self.outputs[step.id].checkpoint
-                node, tensors = self.nodes[step.inputs[0]]
-                before = self.stored_at(node)
-                self.trials[step.id] = plan_training(
-                    step, node, tensors, before, after, others, self.board, self.backend
-                )
+                names = dict.fromkeys([*self.materials, *step.inputs[1:]])  # teachers may be steps
+                others = {name: self.source_at(name) for name in names if name in self.nodes}
+                others.pop(step.inputs[0], None)
+                others |= {label: AtHand(c.node, c.infos, c, declared=False) for label, c in candidates.items()}
+                before, after = self.source_at(step.inputs[0]), self.outputs[step.id].checkpoint
+                self.trials[step.id] = plan_training(step, before, after, others, self.board, self.backend)
             case _:
                 self.plan_replay(step)
 
@@ -267,10 +266,11 @@ class _Judge:
         for step_id in [s for s, trial in self.trials.items() if trial.step.inputs[0] not in self.nodes]:
             del self.trials[step_id]
 
-    def stored_at(self, node: str) -> OpenCheckpoint | None:
-        """Return the open checkpoint that is a node; None for a node that is computed."""
+    def source_at(self, name: str) -> AtHand:
+        """Return the material or the output of a step that is at hand under an identifier."""
+        node, tensors = self.nodes[name]
         opened = [*self.materials.values(), *(output.checkpoint for output in self.outputs.values())]
-        return next((checkpoint for checkpoint in opened if checkpoint.node == node), None)
+        return AtHand(node, tensors, next((one for one in opened if one.node == node), None))
 
     def published_set(self, step: Step) -> ManifestWeightSet | None:
         """Return the weight set of the manifest that holds the output of a step."""
@@ -343,8 +343,8 @@ class _Judge:
 
     def judge_step(self, step: Step, result: ReplayResult) -> None:
         verdict: StepVerdict = "unchecked"
-        tensors = moved = elements = None
-        trials = []
+        tensors = None
+        judged = TrainingJudgement(verdict)
         ready = self.runs_steps and all(self.input_holds(name) for name in step.inputs)
         if self.runs_steps and isinstance(step, UnsupportedStep):
             verdict = "unsupported"
@@ -352,8 +352,8 @@ class _Judge:
             verdict = self.judge_replay(self.planned[step.id], result)
             tensors = len(self.planned[step.id].bound.operations)
         elif ready and step.id in self.trials and self.holds[self.outputs[step.id].node]:
-            judged = judge_training(self.trials[step.id], result, self.out.candidates, output_root(step))
-            verdict, moved, elements, trials = judged.verdict, judged.moved, judged.elements, judged.trials
+            judged = judge_training(self.trials[step.id], self.out.candidates, output_root(step))
+            verdict = judged.verdict
             self.out.findings += judged.findings
         elif ready and isinstance(step, RunStep):
             verdict = "attested"
@@ -372,9 +372,11 @@ class _Judge:
                 output_root=output_root(step),
                 verdict=verdict,
                 tensors=tensors,
-                moved_elements=moved,
-                elements=elements,
-                trials=trials,
+                moved_elements=judged.moved,
+                elements=judged.elements,
+                movement=judged.movement,
+                rank=judged.rank,
+                trials=judged.trials,
             )
         )
 

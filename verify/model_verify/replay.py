@@ -8,7 +8,7 @@ needs the standard library alone; arithmetic comes in as a backend.
     key         a tensor of a node, by the names of both
     stored      a tensor that is read from a file
     computed    a tensor that a kernel gives, or a copy; its bytes are hashed, compared, or handed to a sink
-    probe       a comparison of two tensors that are at hand, or of one with a hypothetical result
+    probe       looks at tensors that are at hand: how they differ, what they could be
     job         all tensors that any of these connect
 
 A job is cut into units, the same elements of all of its tensors; where a kernel needs whole tensors, into one unit.
@@ -22,6 +22,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from model_verify.digest import CheckpointRoot
 from model_verify.errors import OperationRefused
@@ -78,26 +79,24 @@ class Computed:
         return self.node, self.info.name
 
 
-@dataclass(frozen=True, slots=True)
-class Movement:
-    """Count the elements in which the tensor `after` differs from `before`, for the train step `step`."""
+class Probe(Protocol):
+    """Looks at tensors that are at hand. What it finds stays with it. Called from several threads."""
 
-    step: str
-    before: Key
-    after: Key
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The tensors that it looks at, which have one shape."""
+        ...
 
+    def look(self, blocks: Sequence[Block], first: int) -> None:
+        """Look at the same elements of all of them, the `first` of which is that of the tensor's data.
 
-@dataclass(frozen=True, slots=True)
-class Hypothesis:
-    """Ask whether `target` is what `kernel` gives, to the bit, in every tensor that carries this probe.
+        Each element is shown once; the order is any.
+        """
+        ...
 
-    Dies at the first no.
-    """
-
-    name: str
-    target: Key
-    operands: tuple[Key, ...]
-    kernel: Kernel
+    def miss(self) -> None:
+        """Learn that elements of one of the tensors could not be computed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +105,7 @@ class TensorJob:
 
     stored: tuple[Stored, ...]
     computed: tuple[Computed, ...] = ()
-    movements: tuple[Movement, ...] = ()
-    hypotheses: tuple[Hypothesis, ...] = ()
+    probes: tuple[Probe, ...] = ()
     whole: bool = False
 
 
@@ -132,23 +130,12 @@ class TensorResult:
 
 
 @dataclass(slots=True)
-class Moved:
-    """How far a train step moved a tensor."""
-
-    info: TensorInfo
-    elements: int = 0
-
-
-@dataclass(slots=True)
 class ReplayResult:
-    """Results by node and tensor name; who had an effect; which hypotheses hold."""
+    """Results by node and tensor name, and who had an effect."""
 
     tensors: dict[tuple[str, str], TensorResult] = field(default_factory=dict)
-    moved: dict[tuple[str, str], Moved] = field(default_factory=dict)
     effective: set[tuple[str, str]] = field(default_factory=set)
     """(step, input): removing the input changes at least one bit of the step's output."""
-    disproved: set[str] = field(default_factory=set)
-    """Names of hypotheses that do not hold."""
     bytes_read: int = 0
 
     def roots_of(self, node: str) -> Iterator[tuple[TensorInfo, bytearray]]:
@@ -300,9 +287,6 @@ class _Unit:
         start = self.start(info)
         return self._scratch.view(self._slots[key], min(unit_bytes(info, self.job), info.size_bytes - start))
 
-    def spare(self, size_bytes: int) -> memoryview:
-        return self._scratch.view("spare", size_bytes)
-
     def block(self, info: TensorInfo, view: memoryview) -> Block:
         elements = len(view) * packing(info.dtype).elements // packing(info.dtype).size_bytes
         return Block(info.dtype, info.shape if self.job.whole else (elements,), view)
@@ -322,10 +306,6 @@ class _Engine:
             for tensor in tensors:
                 leaves = bytearray(LEAF_BYTES * tensor.info.chunk_count)
                 self.result.tensors[tensor.key] = TensorResult(tensor.info, leaves)
-            infos = {tensor.key: tensor.info for tensor in tensors}
-            for movement in job.movements:
-                info = infos[movement.after]
-                self.result.moved[movement.step, info.name] = Moved(info)
 
     def process(self, job: TensorJob, number: int, scratch: _Scratch) -> None:
         """Read, hash, compute and compare one unit of a job."""
@@ -349,10 +329,8 @@ class _Engine:
             read_bytes += len(view)
         for computed in job.computed:
             self._compute(computed, unit)
-        for movement in job.movements:
-            self._measure(movement, unit)
-        for hypothesis in job.hypotheses:
-            self._test(hypothesis, unit)
+        for probe in job.probes:
+            self._show(probe, unit)
         self._advance(read_bytes)
 
     def _advance(self, read_bytes: int) -> None:
@@ -488,27 +466,12 @@ class _Engine:
             computed.sink(info, start, view)
         unit.blocks[computed.key] = unit.block(info, view)
 
-    def _measure(self, movement: Movement, unit: _Unit) -> None:
-        before, after = unit.blocks.get(movement.before), unit.blocks[movement.after]
-        if before is None or equal(before.data, after.data):
-            return
-        difference = compare(before.data, after.data, after.dtype, 0)
-        with self._lock:
-            self.result.moved[movement.step, movement.after[1]].elements += difference.elements
-
-    def _test(self, hypothesis: Hypothesis, unit: _Unit) -> None:
-        if hypothesis.name in self.result.disproved:
-            return
-        assert self._backend is not None
-        there = unit.blocks[hypothesis.target]
-        holds = False
-        if all(key in unit.blocks for key in hypothesis.operands):
-            operands = [unit.blocks[key] for key in hypothesis.operands]
-            out = Block(there.dtype, there.shape, unit.spare(len(there.data)))
-            blended = hypothesis.kernel.run(self._backend, operands, out, expected=there.data)
-            holds = blended.finite and blended.as_expected
-        if not holds:
-            self.result.disproved.add(hypothesis.name)
+    def _show(self, probe: Probe, unit: _Unit) -> None:
+        if all(key in unit.blocks for key in probe.keys):
+            info = self.result.tensors[probe.keys[0]].info
+            probe.look([unit.blocks[key] for key in probe.keys], unit.start(info) * 8 // DTYPE_BITS[info.dtype])
+        else:
+            probe.miss()
 
 
 def _writable(block: Block) -> memoryview:

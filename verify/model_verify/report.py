@@ -133,13 +133,65 @@ class ReportCandidate(Wire):
     root: WireCheckpointRoot
 
 
+class ReportMovement(Wire):
+    """How far a train step moved the trainable tensors of one component and dtype. Spec: pipeline §4.12.
+
+    Distances are of the elements that moved, in ULP of that dtype; median and 99th percentile to four leading bits.
+    """
+
+    component: Literal["embedding", "attention", "mlp", "experts", "router", "norm", "head", "other"]
+    dtype: str
+    tensors: int
+    tensors_moved: int
+    elements: int
+    moved: int
+    ulp_median: int | None
+    ulp_99: int | None
+    ulp_largest: int | None
+
+
+class ReportCell(Wire):
+    """How many elements lie in the rounding cell of a blend. Spec: pipeline §4.13.
+
+    `moved` are those that are not what the input has. `moved_inside_mirrored` is the control: how many of these would
+    lie there if they had moved as far the other way. `coefficients` is null where tensors have their own.
+    """
+
+    coefficients: list[str] | None
+    elements: int
+    inside: int
+    moved: int
+    moved_inside: int
+    moved_inside_mirrored: int
+
+
+class ReportRank(Wire):
+    """How the movement of weights stands to the rank of a declared LoRA. Spec: pipeline §4.15.
+
+    Of the `tensors` that were looked at, `conclusive` are those whose movement would exceed the rank if its elements
+    were in another order: of the others nothing can be said.
+    """
+
+    declared: int
+    tensors: int
+    conclusive: int
+    exceeded: int
+
+
 class ReportTrial(Wire):
-    """A blend that a train step's output was held against."""
+    """A blend that a train step's output was held against; `equal` says whether it is that to the bit.
+
+    `compute_dtype` is mergekit's `dtype`, null for a profile that has none.
+    """
 
     parents: list[str]
     estimated: list[str]
     coefficients: list[str] | None
+    profile: str | None
+    compute_dtype: str | None
+    normalize: bool | None
     equal: bool
+    cell: ReportCell | None
 
 
 class ReportStep(Wire):
@@ -152,6 +204,8 @@ class ReportStep(Wire):
     tensors: int | None = None
     moved_elements: int | None = None
     elements: int | None = None
+    movement: list[ReportMovement] = Field(default_factory=list)
+    rank: ReportRank | None = None
     trials: list[ReportTrial] = Field(default_factory=list)
 
 
@@ -450,6 +504,8 @@ _SENTENCES = {
     "TRAINING_CHANGED_OTHER": "the declared training changed what it was not to change",
     "INPUT_NOT_AVAILABLE": "a step needs weights that nobody published",
     "STEP_TOO_LARGE": "a step needs more tensors at once than this machine can hold",
+    "TRAINING_RANK_EXCEEDED": "a weight moved by more than the declared LoRA can have moved it",
+    "NO_TRAINING_EVIDENCE": "declared as training, the weights are a blend as far as rounding tells",
     "POLICY_SIGNER": "whoever signed is not a signer that the policy accepts",
     "POLICY_LEVEL": "the level is below what the policy asks for",
     "POLICY_STEP": "the policy does not accept a step",

@@ -1,52 +1,50 @@
 """What the weights say of a declared training. Spec: pipeline §4.
 
 Nothing here shows that training happened. It shows, to the bit, when the weights are what went in or a blend of models
-that the verifier was given, and otherwise how far they moved.
+that the verifier was given, how far they moved otherwise, and where that is not what was declared: no more than
+rounding explains, tensors that stood still, a movement of another rank.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import TYPE_CHECKING
 
+from model_verify.blends import judge_blends
 from model_verify.checkpoints import JobBoard, OpenCheckpoint
 from model_verify.digest import CheckpointRoot
-from model_verify.findings import Finding, Severity
+from model_verify.findings import Finding, Severity, limited
 from model_verify.merge.backend import Backend
-from model_verify.merge.methods import load
-from model_verify.merge.methods.linear_f64 import linear_call
-from model_verify.models import TrainStep
+from model_verify.models import FullTraining, LoraTraining, TrainStep
 from model_verify.operations import BLENDABLE_DTYPES
-from model_verify.replay import Hypothesis, Movement, ReplayResult, Stored
-from model_verify.report import ReportCandidate, ReportTrial, StepVerdict
+from model_verify.report import ReportCandidate, ReportMovement, ReportRank, ReportTrial, StepVerdict
 from model_verify.tensors import TensorInfo, described
 
 if TYPE_CHECKING:
-    from model_verify.lineage.blend import Formula, Reader
+    from model_verify.lineage.components import Component
+    from model_verify.lineage.probes import ExcerptProbe, MovementProbe
+    from model_verify.lineage.trials import Trials
 
-_MOST_PARENTS_TOGETHER = 4
+_MOST_EXCERPT_ELEMENTS = 16 << 20
+"""Of all weights that are looked at together, each as it was and as it is."""
+_EXPECTED_TO_MOVE = 16
+"""A tensor that stood still is named where so many of its elements would have moved at the rate of the others."""
+_MOST_NAMED = 5
+_AGAINST = (Severity.FAIL, Severity.INCOMPLETE)
 
 
-@dataclass(slots=True)
-class _Tried:
-    """Parents that were tried together, and the formulas that each tensor could have; none without a proposal."""
+@dataclass(frozen=True, slots=True)
+class AtHand:
+    """A checkpoint that is at hand: the engine's node, its tensors, and where they are stored if they are.
 
-    parents: list[str]
-    estimated: tuple[float, ...]
-    proposed: Mapping[str, Sequence[tuple[Formula, Hypothesis]]]
+    `declared` says whether the statement names it: a candidate is the caller's.
+    """
 
-    def surviving(self, disproved: Set[str]) -> dict[str, Formula] | None:
-        """Return a formula for every tensor that gives all of it to the bit; None if one tensor has none."""
-        found: dict[str, Formula] = {}
-        for name, proposals in self.proposed.items():
-            formula = next((f for f, hypothesis in proposals if hypothesis.name not in disproved), None)
-            if formula is None:
-                return None
-            found[name] = formula
-        return found or None
+    node: str
+    infos: Mapping[str, TensorInfo]
+    stored: OpenCheckpoint | None
+    declared: bool = True
 
 
 @dataclass(slots=True)
@@ -55,206 +53,257 @@ class TrainingTrial:
 
     step: TrainStep
     findings: list[Finding] = field(default_factory=list)
-    shared: dict[str, TensorInfo] = field(default_factory=dict)
     trainable: set[str] = field(default_factory=set)
-    tried: list[_Tried] = field(default_factory=list)
-    not_tried: dict[tuple[str, ...], str] = field(default_factory=dict)
-    """Parents that no blend could be looked for with, and why."""
-    had_others: bool = False
+    movements: dict[str, MovementProbe] = field(default_factory=dict)
+    """By name, of the tensors that input and output have in one dtype and shape."""
+    excerpts: dict[str, ExcerptProbe] = field(default_factory=dict)
+    """Of the weights that a LoRA was merged into."""
+    blends: Trials | None = None
+    """None where no other model was given."""
+
+    @property
+    def trained(self) -> dict[str, MovementProbe]:
+        return {name: probe for name, probe in self.movements.items() if name in self.trainable}
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingJudgement:
     verdict: StepVerdict
-    moved: int | None
-    elements: int | None
-    trials: list[ReportTrial]
-    findings: list[Finding]
+    moved: int | None = None
+    elements: int | None = None
+    movement: list[ReportMovement] = field(default_factory=list)
+    rank: ReportRank | None = None
+    trials: list[ReportTrial] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
 
 def plan_training(
     step: TrainStep,
-    before_node: str,
-    before_infos: Mapping[str, TensorInfo],
-    before: OpenCheckpoint | None,
+    before: AtHand,
     after: OpenCheckpoint,
-    others: Mapping[str, OpenCheckpoint],
+    others: Mapping[str, AtHand],
     board: JobBoard,
     backend: Backend,
 ) -> TrainingTrial:
     """Put on `board` what shows how `step` moved its input, and whether its output is a blend with any of `others`.
 
-    `before` is None where the input is a computed checkpoint, whose operations are on `board` already.
+    The operations of what is computed are on `board` already.
     """
-    trial = TrainingTrial(step, had_others=bool(others))
-    after_infos = after.infos
+    trial = TrainingTrial(step)
     if step.trainable == "adapter":
-        for name in sorted(before_infos.keys() & after_infos.keys()):
+        for name in sorted(before.infos.keys() & after.infos.keys()):
             where = f"{step.id}: {name}"
             trial.findings.append(
                 Finding("TRAINING_CHANGED_OTHER", where, "not in an adapter", "a tensor of the input")
             )
         return trial
-    trial.trainable = set(after_infos) if step.trainable == "all" else set(step.trainable)
-    for name in sorted(before_infos.keys() | after_infos.keys() | trial.trainable):
-        was, now = before_infos.get(name), after_infos.get(name)
+    from model_verify.lineage.probes import MovementProbe
+
+    trial.trainable = set(after.infos) if step.trainable == "all" else set(step.trainable)
+    for name in sorted(before.infos.keys() | after.infos.keys() | trial.trainable):
+        was, now = before.infos.get(name), after.infos.get(name)
         if was is None and now is None:
             where = f"{step.id}: {name}"
             trial.findings.append(Finding("TRAINING_CHANGED_OTHER", where, "a tensor", "trainable, but not there"))
         elif was is not None and was == now:
-            trial.shared[name] = was
-            board.add_movement(Movement(step.id, (before_node, name), (after.node, name)))
+            trial.movements[name] = MovementProbe(was, ((before.node, name), (after.node, name)))
+            board.add_probe(trial.movements[name])
         else:
             trial.findings.append(
                 Finding("TRAINING_CHANGED_OTHER", f"{step.id}: {name}", described(was), described(now))
             )
+    _plan_rank(trial, board)
     if others:
-        start = _computed(board, before_node, before_infos, backend) if before is None else _stored(before)
-        known = {step.inputs[0]: start, **{name: _stored(checkpoint) for name, checkpoint in others.items()}}
-        for group in _groups(list(known)):
-            _plan_blend(trial, {name: known[name] for name in group}, after, board, backend)
+        _plan_blends(trial, before, after, others, board, backend)
     return trial
 
 
-@dataclass(frozen=True, slots=True)
-class _Parent:
-    """A checkpoint that could have gone into a blend, and how to read the beginnings of its tensors."""
+def _plan_rank(trial: TrainingTrial, board: JobBoard) -> None:
+    """Keep parts of the weights that a LoRA was merged into, of as many as there is room for."""
+    from model_verify.lineage.probes import ExcerptProbe
+    from model_verify.lineage.rank import choose_submatrix
 
-    node: str
-    infos: Mapping[str, TensorInfo]
-    read: Reader
-
-
-def _stored(checkpoint: OpenCheckpoint) -> _Parent:
-    from model_verify.lineage.blend import read_stored
-
-    return _Parent(
-        checkpoint.node, checkpoint.infos, lambda name, stretches: read_stored(checkpoint.stored[name], stretches)
-    )
-
-
-def _computed(board: JobBoard, node: str, infos: Mapping[str, TensorInfo], backend: Backend) -> _Parent:
-    from model_verify.lineage.blend import compute_sample
-
-    jobs = {c.info.name: job for job in board.jobs() for c in job.computed if c.node == node}
-    return _Parent(node, infos, lambda name, stretches: compute_sample(jobs[name], (node, name), stretches, backend))
+    method = _method(trial.step)
+    if not isinstance(method, LoraTraining):
+        return
+    parts = {
+        name: part
+        for name, probe in trial.trained.items()
+        if probe.info.dtype in BLENDABLE_DTYPES and _is_target(name, method.targets)
+        if (part := choose_submatrix(probe.info.shape, method.rank)) is not None
+    }
+    largest = max((part.elements for part in parts.values()), default=0)
+    every = -(-len(parts) * largest // _MOST_EXCERPT_ELEMENTS)
+    for name in list(parts)[:: max(1, every)]:
+        probe = trial.movements[name]
+        trial.excerpts[name] = ExcerptProbe(probe.keys, probe.info.dtype, parts[name])
+        board.add_probe(trial.excerpts[name])
 
 
-def _plan_blend(
-    trial: TrainingTrial, parents: Mapping[str, _Parent], after: OpenCheckpoint, board: JobBoard, backend: Backend
+def _method(step: TrainStep) -> object:
+    return None if step.record is None else step.record.method
+
+
+def _is_target(name: str, targets: Sequence[str]) -> bool:
+    """Return whether a tensor is the weight of a module that is named so, or whose name ends so after a full stop."""
+    module, _, kind = name.rpartition(".")
+    return kind == "weight" and any(module == target or module.endswith(f".{target}") for target in targets)
+
+
+def _plan_blends(
+    trial: TrainingTrial,
+    before: AtHand,
+    after: OpenCheckpoint,
+    others: Mapping[str, AtHand],
+    board: JobBoard,
+    backend: Backend,
 ) -> None:
-    """Estimate the blend of `parents` that `after` could be, and put what would prove it on `board`."""
-    from model_verify.lineage.blend import estimate_blend, read_samples
+    from model_verify.lineage.trials import Parent, Trials, computed_parent, plan_trials, stored_parent
 
-    chosen = list(parents.values())
-    names = [
-        name
-        for name in sorted(trial.trainable)
-        if name in after.stored and after.stored[name].info.dtype in BLENDABLE_DTYPES
-    ]
-    obstacle = next((name for name in names if not _can_blend(name, chosen, after.stored[name])), None)
-    if not names or obstacle is not None:
-        trial.not_tried[tuple(parents)] = f"not in a form to be blended: {obstacle}" if names else "nothing to blend"
+    def parent(source: AtHand) -> Parent:
+        if source.stored is None:
+            return computed_parent(board, source.node, source.infos, backend)
+        return stored_parent(source.stored, declared=source.declared)
+
+    start = trial.step.inputs[0]
+    if trial.findings:
+        why = "tensors of the output are not those of the input"
+        trial.blends = Trials(not_tried={(start, name): why for name in others})
         return
-    samples = read_samples([parent.read for parent in chosen], after.stored, names)
-    estimate = estimate_blend(samples, backend, first_is_input=trial.step.inputs[0] in parents)
-    if estimate is None:
-        trial.not_tried[tuple(parents)] = "no coefficients can be estimated"
-        return
-    label = f"{trial.step.id}: {' + '.join(parents)}"
-    proposed: dict[str, list[tuple[Formula, Hypothesis]]] = {}
-    for name, likeliest in (estimate.exact or {}).items():
-        # A sample in which nothing moved speaks for no formula: the whole tensor decides among all of them.
-        for formula in dict.fromkeys((likeliest, *estimate.alternatives)):
-            number = len(proposed.setdefault(name, []))
-            weights = [weight.value for weight in formula.weights]
-            call = linear_call(weights, after.stored[name].info.dtype, normalize=formula.normalize)
-            operands = tuple((parent.node, name) for parent in chosen)
-            hypothesis = Hypothesis(f"{label}: {number}: {name}", after.stored[name].key, operands, load(call))
-            board.add_hypothesis(hypothesis)
-            proposed[name].append((formula, hypothesis))
-    trial.tried.append(_Tried(list(parents), estimate.fitted, proposed))
-
-
-def _groups(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return which parents are tried together: the input with each of the others, then more of them at once."""
-    pairs = [(names[0], other) for other in names[1:]]
-    if len(names) > _MOST_PARENTS_TOGETHER:
-        return list(pairs)
-    whole = [tuple(names)] if len(names) > 2 else []
-    return [*pairs, *combinations(names[1:], 2), *whole]
-
-
-def _can_blend(name: str, parents: Sequence[_Parent], after: Stored) -> bool:
-    infos = [parent.infos.get(name) for parent in parents]
-    return all(i is not None and i.dtype in BLENDABLE_DTYPES and i.shape == after.info.shape for i in infos)
+    names = sorted(name for name, probe in trial.trained.items() if probe.info.dtype in BLENDABLE_DTYPES)
+    known = {name: parent(source) for name, source in others.items()}
+    trial.blends = plan_trials((start, parent(before)), known, after, names, board, backend)
 
 
 def judge_training(
-    trial: TrainingTrial, result: ReplayResult, candidates: Sequence[ReportCandidate], subject_root: CheckpointRoot
+    trial: TrainingTrial, candidates: Sequence[ReportCandidate], output_root: CheckpointRoot
 ) -> TrainingJudgement:
     """Return the verdict on a train step once every byte was read. Spec: pipeline §4."""
     step = trial.step
-    if step.trainable == "adapter":  # beside the input, and not in its place: there is nothing to hold it against
-        return TrainingJudgement("contradicted" if trial.findings else "attested", None, None, [], trial.findings)
-    itself = {candidate.label for candidate in candidates if candidate.root == subject_root}
     findings = list(trial.findings)
-    moved = {name: result.moved[step.id, name].elements for name in trial.shared if (step.id, name) in result.moved}
-    for name, elements in sorted(moved.items()):
-        if elements and name not in trial.trainable:
+    if step.trainable == "adapter":  # beside the input, and not in its place: there is nothing to hold it against
+        return TrainingJudgement(_verdict(findings), findings=findings)
+    trained = trial.trained
+    for name, probe in trial.movements.items():
+        if probe.moves.moved and name not in trained:
             where = f"{step.id}: {name}"
-            findings.append(Finding("TRAINING_CHANGED_OTHER", where, "not trainable", f"{elements} elements differ"))
-    elements = sum(info.elements for name, info in trial.shared.items() if name in trial.trainable)
-    changed = sum(count for name, count in moved.items() if name in trial.trainable)
+            moved = f"{probe.moves.moved} elements differ"
+            findings.append(Finding("TRAINING_CHANGED_OTHER", where, "not trainable", moved))
+    elements = sum(probe.info.elements for probe in trained.values())
+    changed = sum(probe.moves.moved for probe in trained.values())
     if not trial.findings and not changed:
         findings.append(Finding("TRAINING_NO_EFFECT", step.id, "trainable tensors that differ", "all are as before"))
     trials: list[ReportTrial] = []
-    for label in sorted(itself):
-        why = "it has the same weights, which does not say whose they are"
-        findings.append(Finding("CANDIDATE_NOT_TRIED", step.id, f"blends with {label}", why))
-    for tried in trial.tried:
-        if itself & set(tried.parents):
-            continue
-        found = tried.surviving(result.disproved)
-        equal = found is not None and bool(changed) and _others_still(trial, moved)
-        fitted = [f"{value:.6f}" for value in tried.estimated]
-        formulas = _by_extent(found or {name: proposals[0][0] for name, proposals in tried.proposed.items()})
-        for formula in formulas or [None]:
-            weights = None if formula is None else [weight.decimal for weight in formula.weights]
-            trials.append(ReportTrial(parents=tried.parents, estimated=fitted, coefficients=weights, equal=equal))
-        if equal and not any(finding.code == "TRAINING_EQUALS_BLEND" for finding in findings):
-            blend = "; ".join(_written(formula, tried.parents, count) for formula, count in formulas.items())
-            findings.append(Finding("TRAINING_EQUALS_BLEND", step.id, "trained weights", f"{blend}, to the bit"))
-    contradicted = any(finding.severity is Severity.FAIL for finding in findings)
+    found: list[Finding] = []
+    if trial.blends is None:
+        found.append(Finding("UNDECLARED_PARENTS_NOT_TESTED", step.id, actual="no other model was given"))
+    else:
+        itself = {candidate.label for candidate in candidates if candidate.root == output_root}
+        trials, found = judge_blends(step, trial.blends, itself, possible=_can_be_blended(trained))
+        if _verdict(findings) == "contradicted":
+            found = [one for one in found if one.code != "NO_TRAINING_EVIDENCE"]
+    rank, exceeding = _judge_rank(trial)
+    findings += [one for one in found if one.severity in _AGAINST]
+    findings += limited(exceeding)
+    findings += _stood_still(trial) if changed else ()
     findings.append(Finding("TRAINING_MOVED", step.id, actual=f"{changed} of {elements} trainable elements differ"))
-    for parents, why in trial.not_tried.items():
-        if parents[0] == step.inputs[0] and len(parents) == 2:
-            findings.append(Finding("CANDIDATE_NOT_TRIED", step.id, f"blends with {parents[1]}", why))
-    if not trial.had_others:
-        findings.append(Finding("UNDECLARED_PARENTS_NOT_TESTED", step.id, actual="no other model was given"))
-    verdict: StepVerdict = "contradicted" if contradicted else "attested"
-    return TrainingJudgement(verdict, changed, elements, trials, findings)
+    findings += [one for one in found if one.severity not in _AGAINST]
+    return TrainingJudgement(_verdict(findings), changed, elements, _movement(trained), rank, trials, findings)
 
 
-def _others_still(trial: TrainingTrial, moved: Mapping[str, int]) -> bool:
-    """Return whether the trainable tensors that cannot be blended are as they were."""
-    return all(
-        not moved.get(name, 0)
-        for name, info in trial.shared.items()
-        if name in trial.trainable and info.dtype not in BLENDABLE_DTYPES
+def _verdict(findings: Sequence[Finding]) -> StepVerdict:
+    severities = {finding.severity for finding in findings}
+    if Severity.FAIL in severities:
+        return "contradicted"
+    return "unsupported" if Severity.INCOMPLETE in severities else "attested"
+
+
+def _can_be_blended(trained: Mapping[str, MovementProbe]) -> bool:
+    """Return whether something moved, and the tensors that cannot be blended are as they were."""
+    return any(probe.moves.moved for probe in trained.values()) and not any(
+        probe.moves.moved for probe in trained.values() if probe.info.dtype not in BLENDABLE_DTYPES
     )
 
 
-def _by_extent(formulas: Mapping[str, Formula]) -> dict[Formula, int | None]:
-    """Return each distinct formula with the number of its tensors, most first; None for a formula of all tensors."""
-    counts = Counter(formulas.values())
-    if len(counts) == 1:
-        return dict.fromkeys(counts)
-    return dict(counts.most_common())
+def _movement(trained: Mapping[str, MovementProbe]) -> list[ReportMovement]:
+    """Return how far each component moved, by dtype, since their ULPs are not one unit. Spec: pipeline §4.12."""
+    from model_verify.lineage.components import component_of
+    from model_verify.merge.movement import Moves
+
+    groups: dict[tuple[Component, str], list[MovementProbe]] = {}
+    for name, probe in trained.items():
+        groups.setdefault((component_of(name), probe.info.dtype), []).append(probe)
+    movement: list[ReportMovement] = []
+    for (component, dtype), probes in sorted(groups.items()):
+        total = Moves()
+        for probe in probes:
+            total += probe.moves
+        movement.append(
+            ReportMovement(
+                component=component,
+                dtype=dtype,
+                tensors=len(probes),
+                tensors_moved=sum(probe.moves.moved > 0 for probe in probes),
+                elements=sum(probe.info.elements for probe in probes),
+                moved=total.moved,
+                ulp_median=total.percentile(50),
+                ulp_99=total.percentile(99),
+                ulp_largest=total.largest or None,
+            )
+        )
+    return movement
 
 
-def _written(formula: Formula, parents: Sequence[str], tensors: int | None) -> str:
-    blend = " + ".join(f"{weight.decimal}·{parent}" for weight, parent in zip(formula.weights, parents, strict=True))
-    normalized = ", normalized" if formula.normalize else ""
-    extent = "" if tensors is None else f" in {tensors} tensor{'s' if tensors != 1 else ''}"
-    return f"{blend}{normalized}{extent}"
+def _stood_still(trial: TrainingTrial) -> Iterator[Finding]:
+    """Yield the finding that parts of a full training are as they were. Spec: pipeline §4.14."""
+    trained = {name: probe for name, probe in trial.trained.items() if probe.info.dtype in BLENDABLE_DTYPES}
+    if trial.step.trainable != "all" or not isinstance(_method(trial.step), FullTraining):
+        return
+    alike: dict[tuple[str, bool], list[MovementProbe]] = {}
+    for probe in trained.values():
+        alike.setdefault((probe.info.dtype, len(probe.info.shape) > 1), []).append(probe)
+    still: list[str] = []
+    for name, probe in trained.items():
+        others = alike[probe.info.dtype, len(probe.info.shape) > 1]
+        moved, elements = (
+            sum(counts) for counts in zip(*((o.moves.moved, o.info.elements) for o in others), strict=True)
+        )
+        blocks = [index for index, touched in enumerate(probe.touched) if not touched]
+        if probe.info.elements // len(probe.touched) * moved < _EXPECTED_TO_MOVE * elements or not blocks:
+            continue
+        every = len(blocks) == len(probe.touched)
+        still.append(name if every else f"{name} (in blocks {_named([str(index) for index in blocks])})")
+    if still:
+        found = f"{len(still)} of {len(trained)} tensors are as before in every bit: {_named(still)}"
+        yield Finding("TRAINING_PARTIAL", trial.step.id, "a movement of all tensors", found)
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
+
+
+def _judge_rank(trial: TrainingTrial) -> tuple[ReportRank | None, list[Finding]]:
+    """Return how the movements stand to the declared rank, and those that exceed it. Spec: pipeline §4.15."""
+    from model_verify.lineage.rank import measure_excess
+
+    method = _method(trial.step)
+    if not isinstance(method, LoraTraining):
+        return None, []
+    looked_at = conclusive = 0
+    findings: list[Finding] = []
+    for name, excerpt in trial.excerpts.items():
+        before, after = bytes(excerpt.before), bytes(excerpt.after)
+        excess = measure_excess(before, after, excerpt.dtype, excerpt.part.columns, method.rank)
+        if excess is None:
+            continue
+        looked_at += 1
+        conclusive += excess.is_conclusive
+        if excess.is_exceeded:
+            expected = f"a movement of rank {method.rank}, and rounding"
+            times = f"{(excess.beyond / excess.rounding) ** 0.5:.2g} times what rounding adds at most"
+            control = f"{(excess.control / excess.rounding) ** 0.5:.2g} times with the elements in another order"
+            where = f"{trial.step.id}: {name}"
+            findings.append(Finding("TRAINING_RANK_EXCEEDED", where, expected, f"{times}; {control}"))
+    rank = ReportRank(declared=method.rank, tensors=looked_at, conclusive=conclusive, exceeded=len(findings))
+    return rank, findings

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from model_attest.commands.area import Area, Status
 from model_attest.commands.history_text import HISTORY_CODES, REVOCATION_CODES, revocations, superseded
+from model_attest.commands.training_text import training_lines
 from model_attest.console import size_text
 from model_verify.files import OMS_SIGNATURE_PATH
 from model_verify.report import (
@@ -22,7 +23,6 @@ from model_verify.report import (
     ReportSigner,
     ReportStep,
     ReportTime,
-    ReportTrial,
 )
 
 _NOT_REACHED = "not reached"
@@ -242,20 +242,7 @@ def _pipeline(report: Report) -> Area:
 
 def _step(step: ReportStep) -> Area:
     status, text = _step_outcome(step)
-    return Area(f"step {step.id}", status, text, details=tuple(_trial_text(trial) for trial in step.trials))
-
-
-def _trial_text(trial: ReportTrial) -> str:
-    """Return what came of holding a training against a blend. Candidates are numbered as they were given."""
-    if trial.coefficients is None:
-        fitted = _blend_text(trial.estimated, trial.parents)
-        return f"nearest to {fitted}, and no round coefficients near these give the weights to the bit"
-    replayed = _blend_text(trial.coefficients, trial.parents)
-    return f"replayed as {replayed}: {'equal' if trial.equal else 'not equal'} to the bit"
-
-
-def _blend_text(coefficients: list[str], parents: list[str]) -> str:
-    return " + ".join(f"{value}·{parent}" for value, parent in zip(coefficients, parents, strict=True))
+    return Area(f"step {step.id}", status, text, details=tuple(training_lines(step)))
 
 
 _KINDS = {"train": "this is training of", "run": "a command made this from", "merge": "random masks made this of"}
@@ -280,7 +267,8 @@ def _step_outcome(step: ReportStep) -> tuple[Status, str]:
         case "contradicted":
             return "FAIL", "contradicted by the weights"
         case "unsupported":
-            return "skip", f"unsupported: {step.type} of {inputs}"
+            why = ", for what the weights say" if step.moved_elements is not None else ""
+            return "skip", f"unsupported: {step.type} of {inputs}{why}"
         case "unchecked":
             return "skip", f"unchecked: {step.type} of {inputs}"
 

@@ -24,8 +24,8 @@ AREAS = [
     "form", "statement", "predicate", "identity", "timestamps", "chains", "revocations",
     "verify", "verify_files", "verify_weights",
     "verify_pipeline", "verify_steps", "verify_forms", "verify_adapters", "verify_gguf", "verify_ancestors",
-    "verify_detached", "verify_mergekit", "verify_training", "verify_model_sig", "policy", "revocation",
-    "superseded", "sample", "worked",
+    "verify_detached", "verify_mergekit", "verify_training", "verify_evidence", "verify_model_sig", "policy",
+    "revocation", "superseded", "sample", "worked",
 ]  # fmt: skip
 
 

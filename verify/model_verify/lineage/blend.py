@@ -1,105 +1,87 @@
 """Find the blend that a checkpoint could be: fit coefficients to samples, propose round numbers near them, replay.
 
 A fit is only ever a proposal. Whether the checkpoint is that blend is decided by replaying all of it to the bit, which
-the caller does. Spec: pipeline §4.2.
+the caller does. Spec: pipeline §4.2, §4.7.
 
     fit       least squares over the samples of all tensors, each element's error measured in its own ULP
     propose   coefficients as people write them, as near the fit as the rounding of the weights leaves open
-    replay    the first proposal that gives every sample to the bit
+    replay    the first proposal that gives every sample to the bit, by linear/f64-v1 and as mergekit computes
 
-Where no single proposal does, tensors are explained one by one: a recipe may give the norms other coefficients.
+Where no single proposal does, tensors are explained one by one: a recipe may give the norms other coefficients. Where
+none does at all, coefficients with which nearly every element lies in the blend's rounding cell are all that is left.
 """
 
-# Shape suffixes: P parents, E elements of one tensor's sample, N proposals, K coefficients chosen so far.
+# Shape suffixes: P parents, E elements of one tensor's sample.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model_verify.errors import RecipeInvalid
-from model_verify.merge.backend import Backend, Operand
-from model_verify.merge.coefficient import Weight, parse_weight
-from model_verify.merge.formats import FLOAT_BYTES, as_bits, widen
+from model_verify.errors import BackendUnavailable, OperationRefused
+from model_verify.lineage.cell import CellCount, count_cell
+from model_verify.lineage.fit import Fit, fit_blend, fit_most, refine, shares_that_round_so
+from model_verify.lineage.formulas import (
+    ROUNDS_EACH_STEP,
+    Arithmetic,
+    Formula,
+    arithmetics,
+    only_first,
+    proposals,
+    rounded_coefficients,
+)
+from model_verify.lineage.samples import Sample, thinned
+from model_verify.merge.backend import Backend
+from model_verify.merge.formats import as_bits
 from model_verify.merge.kernel import Block
-from model_verify.replay import Key, Stored, TensorJob
-
-SAMPLE_ELEMENTS = 1 << 22
-"""Of all tensors together: enough for coefficients of four digits where BF16 parents are 1 % apart."""
+from model_verify.merge.methods import load
+from model_verify.merge.methods.linear_f64 import LINEAR_F64_V1
 
 _LEAST_SPEAKING = 16
 _SPEAKING_FOR_A_DIGIT = 7
 """A formula that was looked for must explain more than it says: an element counts as one bit, and two bits are asked
 for each bit of a digit, beyond a margin. Any one number lies on the line through two others, and coefficients of seven
 digits can be chosen so that several do. Spec: pipeline §4.2."""
+_DIGITS_OF_AN_ESTIMATE = 9
 
-_LEAST_SAMPLE = 2048
-_FIRST_LOOK_ELEMENTS = 2048
-
-_DECIMALS = range(1, 8)
-_FEW_DECIMALS = 3
-_MOST_PROPOSALS = 512
-"""For one number of decimals, the nearest of so many that are looked at. With more decimals than the spec asks for,
-only where the fit leaves few open."""
-_MOST_CONSIDERED = 4096
-_MOST_LONG_PROPOSALS = 32
-_LONG_DECIMALS = 5
+_FIRST_LOOK_ELEMENTS = 1 << 11
+_NEAR_ENOUGH = 0.3
+"""The right coefficients in the wrong arithmetic give this share of elements at least: mergekit 0.1.4 in BF16 and a sum
+in float64 agree in 0.6. Below it, no arithmetic is tried."""
+_NEAR_THE_BEST = 0.05
+_MOST_TRIED = 64
+"""Coefficients that are tried in every arithmetic."""
+_SAMPLE_SHARE = 980
+"""Of a thousand elements of the sample, so many must lie in the rounding cell for all elements to be counted."""
+_FINEST_FIRST = ("F32", "F16", "BF16")
+_AT_LEAST = {"BF16": {"BF16", "F16", "F32"}, "F16": {"F16", "F32"}, "F32": {"F32"}}
+"""The dtypes that round no more than one does."""
+_WORTH_REFINING = 0.7
+_SHORT_DECIMALS = 4
+"""Coefficients that were written with so many decimals are to be found as they were written."""
+_FEW_ELEMENTS = 1 << 19
+_FEWER_ELEMENTS = 1 << 17
+"""For what is done several times over, and for what mostly comes to nothing."""
 _REFITS = 3
-_STANDARD_ERRORS = 5.0
-_ROUNDING_VARIANCE = 1 / 12
-"""Of a value rounded to the nearest, in ULP²."""
-_BIAS = 1e-4
-"""By which coefficients can be off beyond their standard error: where parents are a few ULP apart, the errors of
-rounding are not independent of them."""
-_TOTALS = ((0, 12), (1, 30), (2, 300))
-"""Decimals of coefficients that are to be normalized, and the largest sum that is tried, in units of the last one."""
-_LARGEST = 1e6
-
-_MANTISSA_BITS = {"F32": 23, "BF16": 7, "F16": 10}
-_SMALLEST_EXPONENT = {"F32": -126, "BF16": -126, "F16": -14}
-_CANCELLED = 2.0**-8
-_RANK_TOLERANCE = 1e-13
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The same elements of one tensor in the parents (dtype and data each) and in the child."""
-
-    name: str
-    parents: tuple[tuple[str, bytes], ...]
-    dtype: str
-    child: bytes
-
-    def first(self, elements: int) -> Sample:
-        """Return the sample of this tensor's first `elements`."""
-        parents = tuple((dtype, data[: elements * FLOAT_BYTES[dtype]]) for dtype, data in self.parents)
-        return Sample(self.name, parents, self.dtype, self.child[: elements * FLOAT_BYTES[self.dtype]])
-
-
-@dataclass(frozen=True, slots=True)
-class Formula:
-    """How a blend is written."""
-
-    weights: tuple[Weight, ...]
-    normalize: bool
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        return tuple(weight.decimal for weight in self.weights)
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Coefficients by least squares, and for each tensor the formula that gives its whole sample, if all have one."""
+    """What blend the samples point to.
+
+    `fitted` are coefficients by least squares. `exact` has the formula that gives a tensor's whole sample, if all have
+    one. `within` has decimal coefficients for each tensor, where nearly all elements lie in the rounding cell.
+    """
 
     fitted: tuple[float, ...]
     exact: Mapping[str, Formula] | None
+    within: Mapping[str, tuple[str, ...]] | None = None
+    unavailable: str | None = None
+    """Why mergekit's arithmetic could not be tried, where it was worth a try."""
 
     @property
     def alternatives(self) -> tuple[Formula, ...]:
@@ -107,62 +89,44 @@ class Estimate:
         return tuple(formula for formula, _ in Counter((self.exact or {}).values()).most_common())
 
 
-@dataclass(frozen=True, slots=True)
-class _Fit:
-    """The least-squares solution, and the covariance of its error; None where parents cannot be told apart."""
-
-    solution_P: NDArray[np.float64]
-    covariance_PP: NDArray[np.float64] | None
-
-
-def estimate_blend(samples: Sequence[Sample], backend: Backend, *, first_is_input: bool = True) -> Estimate | None:
-    """Return the blend of the parents that `samples` point to; None where nothing can be fitted.
-
-    `first_is_input` says that the first parent is what the child is declared to come from.
-    """
-    fit = _fit(samples)
+def estimate_blend(samples: Sequence[Sample], backend: Backend) -> Estimate | None:
+    """Return the blend of the parents that `samples` point to; None where nothing can be fitted."""
+    fit = fit_blend(samples)
     if fit is None:
         return None
-    speaking = {sample.name: _speaking(sample, first_is_input) for sample in samples}
+    speaking = {sample.name: _speaking(sample) for sample in samples}
     most_digits = (sum(speaking.values()) - _LEAST_SPEAKING) // _SPEAKING_FOR_A_DIGIT
     samples = sorted(samples, key=lambda sample: -speaking[sample.name])
-    explained = _explain(samples, fit, most_digits, backend) if most_digits > 0 else {}
-    exact = explained if _is_supported(explained, speaking) else None
+    exact: Mapping[str, Formula] | None = None
+    unavailable: str | None = None
+    for search in _searches(samples, most_digits, backend) if most_digits > 0 else ():
+        explained = search.explain()
+        unavailable = unavailable or search.unavailable
+        if _is_supported(explained, speaking):
+            exact = explained
+            break
+    within = _within(samples, fit, speaking)
+    few = thinned(samples, _FEW_ELEMENTS)
     for _ in range(0 if exact else _REFITS):
-        fit = _fit(samples, fit) or fit
-    return Estimate(tuple(float(value) for value in fit.solution_P), exact)
+        fit = fit_blend(few, fit) or fit
+    return Estimate(tuple(float(value) for value in fit.solution_P), exact, within, unavailable)
 
 
-def _explain(samples: Sequence[Sample], fit: _Fit, most_digits: int, backend: Backend) -> dict[str, Formula]:
-    """Return a formula for every sample, one for all if possible; none at all where a sample has none.
-
-    `samples` are ordered by what they say, most first. Formulas of more than `most_digits` are not looked for: there
-    are too few elements to speak for them.
-    """
-    start = [samples[0].first(_FIRST_LOOK_ELEMENTS)]
-    for formula in _proposals(fit, most_digits):
-        if _gives(formula, start, backend) and _gives(formula, samples, backend):
-            return dict.fromkeys((sample.name for sample in samples), formula)
-    return _explain_each(samples, most_digits, backend)
+def estimate_within(samples: Sequence[Sample]) -> Mapping[str, tuple[str, ...]] | None:
+    """Return decimal coefficients for each tensor with which nearly all elements lie in the rounding cell, if any."""
+    fit = fit_blend(samples)
+    speaking = {sample.name: _speaking(sample) for sample in samples}
+    return None if fit is None else _within(sorted(samples, key=lambda s: -speaking[s.name]), fit, speaking)
 
 
-def _explain_each(samples: Sequence[Sample], most_digits: int, backend: Backend) -> dict[str, Formula]:
-    """Return formulas for samples one by one, in their order; none at all where one sample has none."""
-    count = len(samples[0].parents)
-    known = [Formula(tuple(parse_weight("1" if p == 0 else "0") for p in range(count)), normalize=False)]
-    explained: dict[str, Formula] = {}
-    for sample in samples:
-        formula = next((formula for formula in known if _gives(formula, [sample], backend)), None)
-        if formula is None:
-            fit = _fit([sample])
-            start = [sample.first(_FIRST_LOOK_ELEMENTS)]
-            near = _proposals(fit, most_digits) if fit is not None else iter(())
-            formula = next((f for f in near if _gives(f, start, backend) and _gives(f, [sample], backend)), None)
-            if formula is None:
-                return {}
-            known.append(formula)
-        explained[sample.name] = formula
-    return explained
+def _speaking(sample: Sample) -> int:
+    """Return how many elements say something of the blend: those that are not what went in."""
+    return int((as_bits(sample.before, sample.dtype) != as_bits(sample.child, sample.dtype)).sum())
+
+
+def needed_elements(digits: int) -> int:
+    """Return how many elements must speak for a formula of so many digits. Spec: pipeline §4.2."""
+    return _LEAST_SPEAKING + _SPEAKING_FOR_A_DIGIT * digits
 
 
 def _is_supported(explained: Mapping[str, Formula], speaking: Mapping[str, int]) -> bool:
@@ -171,251 +135,195 @@ def _is_supported(explained: Mapping[str, Formula], speaking: Mapping[str, int])
     for name, formula in explained.items():
         if speaking[name]:
             counts[formula] = counts.get(formula, 0) + speaking[name]
-    needed = {formula: _LEAST_SPEAKING + _SPEAKING_FOR_A_DIGIT * _digits(formula.texts) for formula in counts}
-    return bool(counts) and all(count >= needed[formula] for formula, count in counts.items())
+    return bool(counts) and all(count >= needed_elements(formula.digits) for formula, count in counts.items())
 
 
-def _digits(texts: Sequence[str]) -> int:
-    """Return how many digits coefficients have between their first and their last that is not zero."""
-    return sum(len(re.sub(r"[^0-9]", "", text).strip("0")) for text in texts)
+def _searches(samples: Sequence[Sample], most_digits: int, backend: Backend) -> Iterator[_Search]:
+    """Yield the searches: among all arithmetics, then where everything was rounded to fewer bits first."""
+    dtypes = {sample.dtype for sample in samples}
+    finer = [dtype for dtype in _FINEST_FIRST if any(dtype in _AT_LEAST[held] for held in dtypes)]
+    yield _Search(samples, most_digits, backend, arithmetics(finer))
+    for dtype in _FINEST_FIRST:
+        if dtypes <= _AT_LEAST[dtype] - {dtype} and all(sample.has_values_of(dtype) for sample in samples):
+            yield _Search(samples, most_digits, backend, arithmetics([dtype]), rounded_to=dtype)
 
 
-def _speaking(sample: Sample, first_is_input: bool) -> int:
-    """Return how many elements say something of the blend.
+class _Search:
+    """Looks for formulas that give samples, which are ordered by what they say, most first.
 
-    Where the first parent is the declared input, those that are still as there say nothing; otherwise, those that are
-    the same in all parents.
+    Formulas of more than `most_digits` are not looked for: there are too few elements to speak for them. Where
+    everything was `rounded_to` a dtype first, only mergekit's `arithmetics` are an answer.
     """
-    first_E, *others = (widen(as_bits(data, dtype), dtype) for dtype, data in sample.parents)
-    if first_is_input:
-        others = [widen(as_bits(sample.child, sample.dtype), sample.dtype)]
-    return int(np.any([other_E != first_E for other_E in others], axis=0).sum())
 
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        most_digits: int,
+        backend: Backend,
+        arithmetics: Sequence[Arithmetic],
+        *,
+        rounded_to: str | None = None,
+    ) -> None:
+        self._samples = samples
+        self._most_digits = most_digits
+        self._backend = backend
+        self._arithmetics = arithmetics
+        self._rounded_to = rounded_to
+        self.unavailable: str | None = None
 
-# Fit.
+    def explain(self) -> dict[str, Formula]:
+        """Return a formula for every sample, one for all if possible; none at all where a sample has none."""
+        formula = self._first(self._samples, self._arithmetics)
+        if formula is not None:
+            return dict.fromkeys((sample.name for sample in self._samples), formula)
+        return self._explain_each()
 
+    def _explain_each(self) -> dict[str, Formula]:
+        known = [only_first(len(self._samples[0].parents), self._arithmetics[0] if self._rounded_to else None)]
+        explained: dict[str, Formula] = {}
+        for sample in self._samples:
+            formula = next((formula for formula in known if self._gives(formula, [sample])), None)
+            if formula is None:
+                used = {f.arithmetic for f in known[1:] if f.arithmetic.profile != LINEAR_F64_V1}
+                formula = self._first([sample], list(used) or self._arithmetics)
+                if formula is None:
+                    return {}
+                known.append(formula)
+            explained[sample.name] = formula
+        return explained
 
-def _fit(samples: Sequence[Sample], earlier: _Fit | None = None) -> _Fit | None:
-    """Return least-squares coefficients with every element's error measured in its own ULP.
-
-    Without that, rounding skews the fit towards 0.62 for a true 0.6 when parents are close. What training adds has one
-    size for small and large elements alike, so it spoils the small ones: with an `earlier` fit, each tensor's errors
-    are measured in what that fit leaves unexplained where this is more than rounding.
-    """
-    count = len(samples[0].parents) if samples else 0
-    normal_PP = np.zeros((count, count))
-    right_P = np.zeros(count)
-    for sample in samples:
-        child_E = widen(as_bits(sample.child, sample.dtype), sample.dtype)
-        parents_PE = np.stack([widen(as_bits(data, dtype), dtype) for dtype, data in sample.parents])
-        usable_E = np.isfinite(parents_PE).all(axis=0) & np.isfinite(child_E)
-        parents_PE, child_E = parents_PE[:, usable_E], child_E[usable_E]
-        # Where the parents cancel, the child's own ULP would give a handful of elements all the weight.
-        size_E = np.maximum(np.abs(child_E), np.abs(parents_PE).max(axis=0, initial=0.0) * _CANCELLED)
-        variance_E = _ROUNDING_VARIANCE * _ulp(size_E, sample.dtype) ** 2
-        if earlier is not None and len(child_E):
-            unexplained = float(np.mean((child_E - earlier.solution_P @ parents_PE) ** 2))
-            variance_E += max(0.0, unexplained - float(np.mean(variance_E)))
-        scale_E = 1.0 / np.sqrt(variance_E)
-        parents_PE *= scale_E
-        normal_PP += parents_PE @ parents_PE.T
-        right_P += parents_PE @ (child_E * scale_E)
-    if not count or not np.isfinite(normal_PP).all() or not normal_PP.any():
-        return None
-    solution_P = np.asarray(np.linalg.lstsq(normal_PP, right_P, rcond=None)[0], dtype=np.float64)
-    if not (np.abs(solution_P) < _LARGEST).all():
-        return None
-    eigenvalues_P = np.linalg.eigvalsh(normal_PP)
-    if eigenvalues_P[0] <= eigenvalues_P[-1] * _RANK_TOLERANCE:
-        return _Fit(solution_P, None)
-    return _Fit(solution_P, np.asarray(np.linalg.inv(normal_PP), dtype=np.float64))
-
-
-def _ulp(values_E: NDArray[np.float64], dtype: str) -> NDArray[np.float64]:
-    """Return the distance between neighbouring values of `dtype` at each value."""
-    _, exponent_E = np.frexp(values_E)
-    exponent_E = np.maximum(exponent_E - 1, _SMALLEST_EXPONENT[dtype])
-    distance_E: NDArray[np.float64] = np.ldexp(1.0, exponent_E - _MANTISSA_BITS[dtype])
-    return distance_E
-
-
-# Proposals.
-
-
-def _proposals(fit: _Fit, most_digits: int) -> Iterator[Formula]:
-    """Yield formulas near the fit, as people write them: few decimals, then such as need normalizing, then many."""
-    seen: set[tuple[str, ...]] = set()
-    plain = [((texts, True) for texts in _near(fit, digits)) for digits in _DECIMALS]
-    parts = ((_parts(fit, digits, total), False) for digits, most in _TOTALS for total in range(1, most + 1))
-    for texts, is_plain in chain(*plain[:_FEW_DECIMALS], parts, *plain[_FEW_DECIMALS:]):
-        if texts is not None and texts not in seen and _digits(texts) <= most_digits:
-            seen.add(texts)
-            yield from _formulas(texts, plain=is_plain)
-
-
-def _formulas(texts: tuple[str, ...], *, plain: bool) -> Iterator[Formula]:
-    """Yield the formulas of these coefficients; a sum that is not 1 to the last bit makes normalizing another one."""
-    try:
-        weights = tuple(parse_weight(text) for text in texts)
-    except RecipeInvalid:
-        return
-    total = sum(weight.value for weight in weights)
-    if plain:
-        yield Formula(weights, False)
-    if total not in (0.0, 1.0) and (not plain or abs(total - 1.0) < 1e-6):
-        yield Formula(weights, True)
-
-
-def _near(fit: _Fit, digits: int) -> Iterator[tuple[str, ...]]:
-    """Yield coefficients of `digits` decimals that the fit leaves open, the nearest ones first.
-
-    Parents that are close leave the sum of coefficients certain and their shares uncertain. So one coefficient is
-    chosen after the other, each near its conditional mean under those chosen before.
-    """
-    unit = 10.0**-digits
-    count = len(fit.solution_P)
-    most = round(_MOST_CONSIDERED ** (1 / max(1, count - 1)))  # the last coefficient follows from the others
-
-    def choose(chosen: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-        if len(chosen) == count:
-            yield chosen
-            return
-        mean, error = _conditional(fit, np.array(chosen, dtype=np.float64) * unit)
-        reach = _STANDARD_ERRORS * error + (_BIAS if digits < _LONG_DECIMALS else 0.0)
-        for number in _grid(mean / unit, reach / unit, most):
-            yield from choose((*chosen, number))
-
-    considered = list(islice(choose(()), _MOST_CONSIDERED))
-    distances = _distances(fit, np.array(considered, dtype=np.float64) * unit)
-    most_proposals = _MOST_PROPOSALS if digits < _LONG_DECIMALS else _MOST_LONG_PROPOSALS
-    for position in np.argsort(distances, kind="stable")[:most_proposals]:
-        yield tuple(_decimal(number, digits) for number in considered[position])
-
-
-def _conditional(fit: _Fit, chosen_K: NDArray[np.float64]) -> tuple[float, float]:
-    """Return mean and standard error of coefficient K, given the K before it."""
-    position = len(chosen_K)
-    mean = float(fit.solution_P[position])
-    if fit.covariance_PP is None:
-        return mean, 0.0
-    variance = float(fit.covariance_PP[position, position])
-    if position:
-        across_K = fit.covariance_PP[position, :position]
-        gain_K = np.linalg.solve(fit.covariance_PP[:position, :position], across_K)
-        mean += float(gain_K @ (chosen_K - fit.solution_P[:position]))
-        variance -= float(gain_K @ across_K)
-    return mean, float(np.sqrt(max(variance, 0.0)))
-
-
-def _distances(fit: _Fit, values_NP: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how unlikely N sets of coefficients are under the fit: squares of their distances in standard errors."""
-    away_NP = values_NP - fit.solution_P
-    inverse_PP = np.eye(away_NP.shape[1]) if fit.covariance_PP is None else np.linalg.inv(fit.covariance_PP)
-    distances_N: NDArray[np.float64] = ((away_NP @ inverse_PP) * away_NP).sum(axis=1)
-    return distances_N
-
-
-def _grid(middle: float, reach: float, most: int) -> Iterator[int]:
-    """Yield up to `most` integers within `reach` of `middle`, the nearest first, and the nearest in any case."""
-    nearest = round(middle)
-    yield nearest
-    side = 1 if middle >= nearest else -1
-    for distance in range(1, (most + 1) // 2):
-        inside = [n for n in (nearest + side * distance, nearest - side * distance) if abs(n - middle) <= reach]
-        if not inside:
-            return
-        yield from inside
-
-
-def _parts(fit: _Fit, digits: int, total: int) -> tuple[str, ...] | None:
-    """Return coefficients that sum to `total` units of the last decimal and, divided by that, are near the fit."""
-    numbers = [round(float(value) * total) for value in fit.solution_P]
-    for number, value, position in zip(numbers, fit.solution_P, range(len(numbers)), strict=True):
-        error = 0.0 if fit.covariance_PP is None else float(np.sqrt(max(fit.covariance_PP[position, position], 0.0)))
-        if abs(number / total - float(value)) > _STANDARD_ERRORS * error + _BIAS:
+    def _first(self, samples: Sequence[Sample], arithmetics: Iterable[Arithmetic]) -> Formula | None:
+        """Return the first formula that gives all of `samples`, of mergekit's by one of `arithmetics`."""
+        seen_as = samples if self._rounded_to is None else [sample.rounded(self._rounded_to) for sample in samples]
+        fit = fit_blend(seen_as)
+        if fit is None:
             return None
-    return tuple(_decimal(number, digits) for number in numbers) if sum(numbers) == total else None
+        start = samples[0].first(_FIRST_LOOK_ELEMENTS)
+        start_as = seen_as[0].first(_FIRST_LOOK_ELEMENTS)
+        seen: list[tuple[int, Formula]] = []
+        for formula in proposals(fit, self._most_digits, shares_that_round_so(seen_as)):
+            equal = self._equal(formula, start_as)
+            if equal == start.elements and not self._rounded_to and self._gives(formula, samples):
+                return formula
+            seen.append((equal, formula))
+        try:
+            for formula in self._as_mergekit(start.elements, fit, seen, arithmetics):
+                if formula.digits > self._most_digits:
+                    continue
+                if self._gives(formula, [start]) and self._gives(formula, samples):
+                    return formula
+        except BackendUnavailable as error:
+            self.unavailable = error.message
+        return None
+
+    def _as_mergekit(
+        self, elements: int, fit: Fit, seen: Sequence[tuple[int, Formula]], arithmetics: Iterable[Arithmetic]
+    ) -> Iterator[Formula]:
+        """Yield the likeliest of the proposals `seen`, which gave so many of `elements`, as mergekit computes them."""
+        most = max((equal for equal, _ in seen), default=0)
+        if most < _NEAR_ENOUGH * elements:
+            return
+        # Where a blend is often half way between two values, the right coefficients need not be the likeliest.
+        likely = [formula for equal, formula in seen if equal >= most - _NEAR_THE_BEST * elements]
+        best = [formula.texts for formula in sorted(likely, key=lambda formula: formula.digits)[:_MOST_TRIED]]
+        for arithmetic in arithmetics:
+            texts = list(best)
+            if arithmetic.profile == ROUNDS_EACH_STEP and arithmetic.compute_dtype is not None:
+                texts += rounded_coefficients(fit, arithmetic.compute_dtype, normalize=arithmetic.normalize)
+            yield from (Formula(one, arithmetic) for one in dict.fromkeys(texts))
+
+    def _gives(self, formula: Formula, samples: Sequence[Sample]) -> bool:
+        return all(self._equal(formula, sample) == sample.elements for sample in samples)
+
+    def _equal(self, formula: Formula, sample: Sample) -> int:
+        """Return how many elements of a sample a formula gives to the bit."""
+        shape = (sample.elements,)
+        out = Block(sample.dtype, shape, memoryview(bytearray(len(sample.child))))
+        operands = [Block(dtype, shape, data) for dtype, data in sample.parents]
+        kernel = load(formula.call(sample.dtype))
+        try:
+            blended = kernel.run(self._backend, operands, out, expected=sample.child)
+        except OperationRefused:
+            return -1
+        if blended.as_expected and blended.finite:
+            return sample.elements
+        equal_E = as_bits(out.data, sample.dtype) == as_bits(sample.child, sample.dtype)
+        return min(int(equal_E.sum()), sample.elements - 1)
 
 
-def _decimal(number: int, digits: int) -> str:
-    """Return `number` units of 10^-digits without zeros at the end."""
-    if not digits:
-        return str(number)
-    whole, part = divmod(abs(number), 10**digits)
-    text = f"{whole}.{part:0{digits}d}".rstrip("0").rstrip(".")
-    return f"-{text}" if number < 0 else text
+# The rounding cell.
 
 
-# Replay.
+def _within(samples: Sequence[Sample], fit: Fit, speaking: Mapping[str, int]) -> dict[str, tuple[str, ...]] | None:
+    """Return coefficients for each tensor with which its sample lies in the blend's rounding cell.
 
-
-def _gives(formula: Formula, samples: Sequence[Sample], backend: Backend) -> bool:
-    return all(_gives_one(formula, sample, backend) for sample in samples)
-
-
-def _gives_one(formula: Formula, sample: Sample, backend: Backend) -> bool:
-    operands = [Operand(w.value, dtype, data) for w, (dtype, data) in zip(formula.weights, sample.parents, strict=True)]
-    out = memoryview(bytearray(len(sample.child)))
-    blended = backend.linear(operands, out, dtype=sample.dtype, normalize=formula.normalize, expected=sample.child)
-    return blended.finite and blended.as_expected
-
-
-# Samples.
-
-Stretches = Sequence[tuple[int, int]]
-"""Parts of a tensor: the first element and the number of elements of each."""
-
-Reader = Callable[[str, Stretches], tuple[str, bytes]]
-"""Gives the dtype and the elements in some stretches of the tensor of a name."""
-
-_MOST_STRETCHES = 32
-
-
-def read_samples(parents: Sequence[Reader], child: Mapping[str, Stored], names: Sequence[str]) -> list[Sample]:
-    """Return elements from all over the tensors `names`, which all of them have in one shape.
-
-    `SAMPLE_ELEMENTS` are shared out evenly, except that small tensors leave to larger ones what they do not need.
+    The same for all if that is enough; otherwise its own for each tensor that says enough. None where too many elements
+    lie outside.
     """
-    samples: list[Sample] = []
-    unused = SAMPLE_ELEMENTS
-    for position, name in enumerate(sorted(names, key=lambda name: child[name].info.elements)):
-        elements = min(child[name].info.elements, max(_LEAST_SAMPLE, unused // (len(names) - position)))
-        unused -= elements
-        stretches = _stretches(child[name].info.elements, elements)
-        data = tuple(read(name, stretches) for read in parents)
-        samples.append(Sample(name, data, *read_stored(child[name], stretches)))
-    return samples
+    needed = needed_elements(_DIGITS_OF_AN_ESTIMATE * len(fit.solution_P))
+    if sum(speaking.values()) < needed:
+        return None
+    shared = _refined(samples, fit)
+    if shared is not None and _is_enough([_count_all(samples, shared)]):
+        return dict.fromkeys(speaking, shared)
+    shared = shared or _texts(fit.solution_P)
+    counts = {sample.name: _count(sample, shared) for sample in samples}
+    chosen = dict.fromkeys(counts, shared)
+    for sample in samples:
+        if _is_enough(counts.values()) or speaking[sample.name] < needed:
+            break  # samples are in the order of what they say
+        own = fit_blend([sample])
+        texts = None if own is None else _refined([sample], own)
+        if texts is None:
+            return None
+        count = _count(sample, texts)
+        if count.inside > counts[sample.name].inside:
+            counts[sample.name], chosen[sample.name] = count, texts
+        if not _is_enough([counts[sample.name]]):
+            return None
+    return chosen if _is_enough(counts.values()) else None
 
 
-def _stretches(available: int, wanted: int) -> Stretches:
-    """Return stretches of about `wanted` elements all over a tensor: the first rows of an embedding may never move."""
-    count = wanted // _MOST_STRETCHES
-    if wanted >= available or not count:
-        return [(0, min(wanted, available))]
-    return [(i * (available - count) // (_MOST_STRETCHES - 1), count) for i in range(_MOST_STRETCHES)]
+def _refined(samples: Sequence[Sample], fit: Fit) -> tuple[str, ...] | None:
+    """Return the coefficients with which most elements lie in the cell, the shortest of several.
 
-
-def read_stored(stored: Stored, stretches: Stretches) -> tuple[str, bytes]:
-    """Return the dtype and some elements of a tensor that lies in a file."""
-    size = FLOAT_BYTES[stored.info.dtype]
-    parts = [stored.file.read(stored.offset + start * size, count * size) for start, count in stretches]
-    return stored.info.dtype, b"".join(parts)
-
-
-def compute_sample(job: TensorJob, key: Key, stretches: Stretches, backend: Backend) -> tuple[str, bytes]:
-    """Return the dtype and some elements of a tensor of the job, computed where it is not stored.
-
-    What leads to it must be elementwise.
+    None where the fit leaves so many outside that no others would do.
     """
-    for stored in job.stored:
-        if stored.key == key:
-            return read_stored(stored, stretches)
-    computed = next(computed for computed in job.computed if computed.key == key)
-    given = [compute_sample(job, key, stretches, backend) for key in computed.operands]
-    if computed.kernel is None:
-        return given[0]
-    elements = sum(count for _, count in stretches)
-    dtype = computed.info.dtype
-    out = Block(dtype, (elements,), memoryview(bytearray(elements * FLOAT_BYTES[dtype])))
-    computed.kernel.run(backend, [Block(kind, (elements,), data) for kind, data in given], out)
-    return dtype, bytes(out.data)
+    few = thinned(samples, _FEW_ELEMENTS)
+    start, count = fit, _count_all(few, _texts(fit.solution_P))
+    if count.inside < _WORTH_REFINING * count.elements:
+        start = fit_most(thinned(samples, _FEWER_ELEMENTS), fit)
+        count = _count_all(few, _texts(start.solution_P))
+    if count.inside < _WORTH_REFINING * count.elements or count.moved_inside < _WORTH_REFINING * count.moved:
+        return None
+    refined_P = refine(few, start.solution_P)
+    rounded = [tuple(f"{float(round(w, digits)):g}" for w in refined_P) for digits in range(1, _SHORT_DECIMALS + 1)]
+    counts = {texts: _count_all(samples, texts) for texts in (*rounded, _texts(refined_P))}
+    # In this order: of coefficients that do equally well, those of the fewest digits.
+    return max(counts, key=lambda texts: counts[texts].moved_inside + counts[texts].inside)
+
+
+def _count_all(samples: Sequence[Sample], texts: Sequence[str]) -> CellCount:
+    total = CellCount()
+    for sample in samples:
+        total += _count(sample, texts)
+    return total
+
+
+def _is_enough(counts: Iterable[CellCount]) -> bool:
+    total = CellCount()
+    for count in counts:
+        total += count
+    inside, moved_inside = 1000 * total.inside, 1000 * total.moved_inside
+    return inside >= _SAMPLE_SHARE * total.elements and moved_inside >= _SAMPLE_SHARE * total.moved
+
+
+def _texts(weights_P: NDArray[np.float64]) -> tuple[str, ...]:
+    return tuple(f"{weight:.{_DIGITS_OF_AN_ESTIMATE}g}" for weight in weights_P)
+
+
+def _count(sample: Sample, texts: Sequence[str]) -> CellCount:
+    shape = (sample.elements,)
+    parents = [Block(dtype, shape, data) for dtype, data in sample.parents]
+    before, after = Block(sample.dtype, shape, sample.before), Block(sample.dtype, shape, sample.child)
+    return count_cell(parents, np.array([float(text) for text in texts]), before, after)

@@ -60,7 +60,7 @@ def compare(one: Buffer, other: Buffer, dtype: str, offset: int) -> Difference:
     """
     import numpy as np
 
-    from model_verify.merge.formats import FLOAT_BYTES, as_bits, ulp_distance
+    from model_verify.merge.formats import FLOAT_BYTES, ulp_distances
 
     element_bytes = packing(dtype).size_bytes
     if offset % element_bytes or len(one) % element_bytes:
@@ -69,5 +69,5 @@ def compare(one: Buffer, other: Buffer, dtype: str, offset: int) -> Difference:
     elements = int(differ.reshape(-1, element_bytes).any(axis=1).sum())
     ulp = None
     if dtype in FLOAT_BYTES:
-        ulp = ulp_distance(as_bits(one, dtype), as_bits(other, dtype), dtype)
+        ulp = int(ulp_distances(one, other, dtype).max(initial=0))
     return Difference(offset + int(differ.argmax()), elements, ulp)

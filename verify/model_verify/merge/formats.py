@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Bits = NDArray[np.uint16] | NDArray[np.uint32]
 Floats = NDArray[np.float64]
+Buffer = bytes | bytearray | memoryview
 
 FLOAT_BYTES = {"F32": 4, "BF16": 2, "F16": 2}
 """The dtypes that can be blended, and the bytes of one element."""
@@ -19,7 +20,7 @@ FLOAT_BYTES = {"F32": 4, "BF16": 2, "F16": 2}
 _BIT_TYPES: dict[str, Any] = {"F32": np.uint32, "BF16": np.uint16, "F16": np.uint16}
 
 
-def as_bits(data: memoryview | bytes | bytearray, dtype: str) -> Bits:
+def as_bits(data: Buffer, dtype: str) -> Bits:
     """Return the little-endian elements in `data` as unsigned integers, without a copy on a little-endian machine."""
     bits: Bits = np.frombuffer(data, dtype=np.dtype(_BIT_TYPES[dtype]).newbyteorder("<"))
     return bits.astype(_BIT_TYPES[dtype], copy=False)
@@ -62,6 +63,19 @@ def _bfloat16(single_E: NDArray[np.uint32]) -> NDArray[np.uint16]:
     return (rounded_E >> np.uint32(16)).astype(np.uint16)
 
 
+_MANTISSA_BITS = {"F32": 23, "BF16": 7, "F16": 10}
+_SMALLEST_EXPONENT = {"F32": -126, "BF16": -126, "F16": -14}
+
+
+def half_step(values_E: Floats, dtype: str) -> Floats:
+    """Return half the distance between neighbouring values of `dtype` at each value: the error of a rounding to it."""
+    smallest = _SMALLEST_EXPONENT[dtype]
+    _, exponent_E = np.frexp(values_E)
+    exponent_E = np.where(values_E == 0, smallest, np.maximum(exponent_E - 1, smallest))
+    half_E: Floats = np.ldexp(0.5, exponent_E - _MANTISSA_BITS[dtype])
+    return half_E
+
+
 _EXPONENT_MASKS = {"F32": 0x7F80_0000, "BF16": 0x7F80, "F16": 0x7C00}
 
 
@@ -71,20 +85,21 @@ def nonfinite(bits_E: Bits, dtype: str) -> NDArray[np.bool_]:
     return np.asarray((bits_E & mask) == mask)
 
 
-def ulp_distance(one_E: Bits, other_E: Bits, dtype: str) -> int:
-    """Return how many representable values lie between elements of the same place, at most, the end counted.
+def ulp_distances(one: Buffer, other: Buffer, dtype: str) -> NDArray[np.integer]:
+    """Return how many representable values lie between elements of the same place, the end counted.
 
     Zeros of both signs are neighbours of distance 0 apart from their sign bit: their distance is 1.
     """
-    if not len(one_E):
-        return 0
-    distance_E = np.abs(_ordinal(one_E, dtype) - _ordinal(other_E, dtype))
-    return int(distance_E.max())
+    wide = np.int32 if FLOAT_BYTES[dtype] == 2 else np.int64
+    distances_E: NDArray[np.integer] = np.abs(np.subtract(_ordinal(one, dtype), _ordinal(other, dtype), dtype=wide))
+    return distances_E
 
 
-def _ordinal(bits_E: Bits, dtype: str) -> NDArray[np.int64]:
+def _ordinal(data: Buffer, dtype: str) -> NDArray[np.int16] | NDArray[np.int32]:
     """Return integers in the order of the values: consecutive values differ by one, and −0 comes just before +0."""
-    sign_bit = 1 << (8 * FLOAT_BYTES[dtype] - 1)
-    wide_E = bits_E.astype(np.int64)
-    ordinal_E: NDArray[np.int64] = np.where(wide_E & sign_bit, sign_bit - 1 - wide_E, wide_E)
-    return ordinal_E
+    bits_E = as_bits(data, dtype)
+    if FLOAT_BYTES[dtype] == 2:
+        short_E = bits_E.view(np.int16)
+        return short_E ^ ((short_E >> np.int16(15)) & np.int16(0x7FFF))
+    long_E = bits_E.view(np.int32)
+    return long_E ^ ((long_E >> np.int32(31)) & np.int32(0x7FFF_FFFF))
