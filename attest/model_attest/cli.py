@@ -25,6 +25,7 @@ from typing import Annotated, NoReturn, ParamSpec
 import typer
 
 from model_attest import console
+from model_attest.commands.commit import commit
 from model_attest.commands.demo import demo
 from model_attest.commands.diff import diff
 from model_attest.commands.hash import hash_weights
@@ -199,6 +200,7 @@ _COMMANDS: dict[str, Callable[..., Answer]] = {
     "diff": diff,
     "keygen": keygen,
     "merge": merge,
+    "commit": commit,
     "sign": sign,
     "publish": publish,
     "verify": verify,

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pydantic import ValidationError
+
 from model_attest.signers.signer import Signer
 from model_verify.digest import FileDigest
 from model_verify.envelope import (
@@ -19,13 +21,16 @@ from model_verify.envelope import (
     open_bundle,
 )
 from model_verify.errors import CallerError, MalformedInput, OutputError, SourceError
-from model_verify.files import superseded_path
+from model_verify.files import COMMITMENT_PATH, superseded_path
 from model_verify.findings import Finding
 from model_verify.history.chain import MAX_LINKS, follow_chain
+from model_verify.history.commitment import MAX_COMMITMENT_BYTES, commitment_entry, differences
 from model_verify.history.folder import revocations_in
 from model_verify.history.target import Target
-from model_verify.models import BUNDLE_PATH
+from model_verify.models import BUNDLE_PATH, ModelIdentity
+from model_verify.models.commitment import COMMITMENT_TYPE, Commitment
 from model_verify.models.history import Superseded
+from model_verify.signed_statement import read_signed_statement
 from model_verify.sources.source import Source, read_whole
 from model_verify.statement import read_statement
 
@@ -94,6 +99,61 @@ def _predecessor(source: Source, signer: Signer, trust: TimeTrust, reason: str |
     digest = FileDigest(hashlib.sha256(data).digest())
     supersedes = Superseded(bundle_digest=digest, checkpoint_root=statement.model.checkpoint_root, reason=reason)
     return Predecessor(supersedes, check, {**chain.files, superseded_path(digest): data})
+
+
+def keep_commitment(
+    source: Source,
+    signer: Signer,
+    trust: TimeTrust,
+    model: ModelIdentity,
+    manifest_digest: FileDigest,
+    *,
+    superseded: Superseded | None,
+    fresh: bool,
+) -> Mapping[str, bytes]:
+    """Return the commitment that a new attestation of `model` takes over, by its path, where there is one.
+
+    One to the model that is superseded goes with it. Raises `CallerError` for one to something else, or that cannot be
+    read, as every verifier would find that; with `fresh`, it is forgotten.
+    """
+    if commitment_entry(source) is None:
+        return {}
+    there = read_commitment(source, signer, trust)
+    problem = "is by another signer, or cannot be read"
+    if there is not None:
+        problems = differences(there.commitment, model, manifest_digest)
+        if not problems:
+            return {COMMITMENT_PATH: there.data}
+        if (
+            superseded is not None
+            and there.commitment.model.checkpoint_root == superseded.checkpoint_root != model.checkpoint_root
+        ):
+            return {}
+        problem = f"is to another {problems[0].where.rsplit(': ', 1)[-1]}: {problems[0].expected}"
+    if fresh:
+        return {}
+    raise CallerError(
+        f"the commitment that is here {problem}", hint=f"`attest commit` again, or remove {COMMITMENT_PATH}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCommitment:
+    """A commitment by the same signer, and its bundle."""
+
+    commitment: Commitment
+    data: bytes
+
+
+def read_commitment(source: Source, signer: Signer, trust: TimeTrust) -> OwnCommitment | None:
+    """Return the commitment that is there; None where there is none by this signer that can be read."""
+    try:
+        data = read_whole(source, COMMITMENT_PATH, max_bytes=MAX_COMMITMENT_BYTES)
+        expected = signer.expected(open_bundle(data))
+        read = read_signed_statement(data, [expected], {COMMITMENT_TYPE}, where=COMMITMENT_PATH, trust=trust)
+        return None if read.head is None else OwnCommitment(Commitment.read(read.head.predicate), data)
+    except (MalformedInput, SourceError, OutputError, ValidationError):
+        return None
 
 
 def same_signer(one: SignatureCheck, other: SignatureCheck) -> bool:

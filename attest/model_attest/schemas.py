@@ -31,6 +31,7 @@ from model_verify.models import (
     StepRecord,
 )
 from model_verify.models.any_statement import AnyStatementHead
+from model_verify.models.commitment import COMMITMENT_TYPE, Commitment
 from model_verify.models.history import REVOCATION_TYPE, Revocation
 from model_verify.models.policy import PolicyDocument
 from model_verify.report import Report
@@ -39,7 +40,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "schemas" / "v1"
 ID_PREFIX = TYPE_PREFIX + "schemas/v1/"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-Document = Literal["manifest", "statement", "bundle", "step-record", "report", "policy", "revocation"]
+Document = Literal["manifest", "statement", "bundle", "step-record", "report", "policy", "revocation", "commit"]
 Schema = dict[str, Any]
 
 _MODELS: Mapping[Document, type[BaseModel] | None] = {
@@ -50,8 +51,12 @@ _MODELS: Mapping[Document, type[BaseModel] | None] = {
     "report": Report,
     "policy": PolicyDocument,
     "revocation": None,
+    "commit": None,
 }
-_PREDICATES: Mapping[Document, tuple[str, type[BaseModel]]] = {"revocation": (REVOCATION_TYPE, Revocation)}
+_PREDICATES: Mapping[Document, tuple[str, type[BaseModel]]] = {
+    "revocation": (REVOCATION_TYPE, Revocation),
+    "commit": (COMMITMENT_TYPE, Commitment),
+}
 """Of statements of other types: what they are called, and their models."""
 
 

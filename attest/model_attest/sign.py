@@ -20,7 +20,7 @@ from pathlib import Path
 
 from model_attest.hashing import Progress
 from model_attest.inventory import Inventory, take_inventory
-from model_attest.kept import Kept, keep
+from model_attest.kept import Kept, keep, keep_commitment
 from model_attest.oms import ModelSig, make_model_sig
 from model_attest.placement import output_errors, replace_file, replace_folder, stage_folder, sync_folder, write_synced
 from model_attest.record import RECORD_FOLDER, merge_materials, read_records
@@ -156,8 +156,13 @@ def sign_folder(
     model = describe_model(name, inventory.checkpoint_root, version=version, uri=uri)
     manifest = inventory.manifest.canonical()
     manifest_digest = FileDigest(hashlib.sha256(manifest).digest())
+    committed: Mapping[str, bytes] = {}
+    if detached is None:
+        committed = keep_commitment(
+            source, signer, trust or TimeTrust(), model, manifest_digest, superseded=supersedes, fresh=fresh
+        )
     statement = build_statement(inventory.manifest, manifest_digest, model, materials, steps, supersedes)
-    attestation = _Attestation(manifest, inventory.leaves, signer.sign(statement), kept.files)
+    attestation = _Attestation(manifest, inventory.leaves, signer.sign(statement), {**kept.files, **committed})
     signature = check_attestation(
         attestation.manifest, attestation.leaves, attestation.bundle, signer=signer, statement=statement, trust=trust
     )

@@ -14,15 +14,20 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from model_attest import schemas
+from model_attest.commit import build_commitment
 from model_attest.merge import run_merge
 from model_attest.recipes import read_recipe
 from model_attest.revoke import build_revocation, revoked_signer
 from model_attest.sign import sign_folder
 from model_attest.signers.key import KeySigner, generate_key
+from model_verify.digest import CheckpointRoot
+from model_verify.models import ModelIdentity
+from model_verify.models.commitment import Commitment
 from model_verify.procedure import Request, verify
 from model_verify.sources.local import LocalFolder
 from tests.publisher.conftest import make_model
 
+ROOT = CheckpointRoot(bytes(32))
 Documents = dict[str, Any]
 
 
@@ -49,6 +54,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
         "step-record": json.loads((folder / "out" / ".attest" / "steps" / "001.json").read_bytes()),
         "report": report.model_dump(mode="json", by_alias=True),
         "policy": tomllib.loads((schemas.FOLDER.parents[1] / "docs" / "policies" / "procurement.toml").read_text()),
+        "commit": json.loads(build_commitment(Commitment(model=ModelIdentity(name="x", checkpoint_root=ROOT)))),
         "revocation": json.loads(build_revocation(revoked_signer("0" * 64, None), "lost")),
     }
 
@@ -58,7 +64,7 @@ def problems(document: str, instance: Any) -> list[str]:
     return [error.message for error in Draft202012Validator(json.loads(path.read_bytes())).iter_errors(instance)]
 
 
-KINDS = ["manifest", "statement", "bundle", "step-record", "report", "policy", "revocation"]
+KINDS = ["manifest", "statement", "bundle", "step-record", "report", "policy", "revocation", "commit"]
 
 
 def test_the_schemas_are_those_of_the_wire_models() -> None:
@@ -136,6 +142,8 @@ def edited(document: Any, edit: Callable[[Any], object]) -> Any:
         ("step-record", lambda d: d["step"].update(type="magic")),
         ("policy", lambda d: d.update({"minimum-levle": 3})),
         ("policy", lambda d: d["files"].update(forbidden=["pickles"])),
+        ("commit", lambda d: d["predicate"].pop("model")),
+        ("commit", lambda d: d["predicate"].update(manifestDigest="0" * 64)),
         ("revocation", lambda d: d.update(predicateType="https://model-attest.github.io/pipeline/v1")),
         ("revocation", lambda d: d["predicate"]["revokes"].update(checkpointRoot="sha256:" + "0" * 64)),
         ("revocation", lambda d: d["predicate"].update(reason="")),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 from model_verify.envelope import ExpectedIdentity, Identity, PublicKey
@@ -31,6 +32,7 @@ def test_a_folder_with_a_history_gets_the_verdict_of_the_vector(vector: Vector, 
             parents={name: LocalFolder(copy / folder) for name, folder in given["parents"].items()},
             recursive=given.get("recursive", False),
             revocations=[found for name in given["revocations"] for found in load_revocations(copy / name)],
+            published=datetime.fromisoformat(given["published"]) if "published" in given else None,
             revokers=[PublicKey.from_pem((copy / name).read_bytes()) for name in given["revokers"]],
         )
     )

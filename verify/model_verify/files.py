@@ -38,6 +38,7 @@ _CONFIG_SUFFIXES = (".json", ".yaml", ".yml", ".toml", ".ini", ".cfg")
 _EXEMPT = frozenset({MANIFEST_PATH, LEAVES_PATH, BUNDLE_PATH})
 REVOCATIONS_FOLDER = ATTESTATION_FOLDER + "/revocations"
 _REVOCATION = re.compile(rf"{REVOCATIONS_FOLDER}/[0-9a-z][0-9a-z._-]{{0,127}}\.sigstore\.json")
+COMMITMENT_PATH = ATTESTATION_FOLDER + "/commit.sigstore.json"
 _SUPERSEDED = re.compile(rf"{ATTESTATION_FOLDER}/history/[0-9a-f]{{64}}\.sigstore\.json")
 _NEVER_COVERED = (".git/", ".cache/huggingface/", ".attest/")
 _LFS_LINE = re.compile(rb"[ \t]*(#.*|[^\s#]\S*[ \t]+filter=lfs[ \t]+diff=lfs[ \t]+merge=lfs[ \t]+-text[ \t]*)?")
@@ -126,7 +127,7 @@ def is_never_covered(path: str) -> bool:
 
 def is_of_history(path: str) -> bool:
     """Return whether a chapter of the history says what `path` holds. Spec: manifest §4.1."""
-    return is_revocation_path(path) or is_superseded_path(path)
+    return path == COMMITMENT_PATH or is_revocation_path(path) or is_superseded_path(path)
 
 
 def is_superseded_path(path: str) -> bool:

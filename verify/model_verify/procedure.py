@@ -100,6 +100,8 @@ class Request:
     """What the caller knows to be revoked, besides what lies in the folder."""
     revokers: Sequence[ExpectedSigner] = ()
     """Who may revoke everything, besides those of the policy."""
+    published: datetime | None = None
+    """When the model was published, as far as the caller knows."""
     device: str = "auto"
     threads: int | None = None
     progress: Callable[[int], None] | None = None
@@ -239,11 +241,15 @@ class _Procedure:
         return statement
 
     def v4_history(self, statement: Statement) -> History:
-        """Return what lies beside the attestation: what is revoked, what was superseded. Module: history."""
+        """Return what lies beside the attestation: what is revoked, superseded, committed to. Module: history."""
         detached = self.request.attestation is not None
         target = Target(statement, self.signature, self.accepted, self.trust, detached)
         history = check_history(
-            self.source, target, revocations=self.request.revocations, revokers=_revokers(self.request)
+            self.source,
+            target,
+            revocations=self.request.revocations,
+            revokers=_revokers(self.request),
+            published=self.request.published,
         )
         self.findings += history.findings
         return history

@@ -440,6 +440,8 @@ _SENTENCES = {
     "HISTORY_MISSING": "an attestation that this one takes the place of is not there",
     "HISTORY_TOO_LONG": "more attestations were superseded than are followed",
     "HISTORY_MISMATCH": "an attestation that was superseded is not what it is said to be",
+    "COMMITMENT_MALFORMED": "the commitment cannot be read",
+    "COMMITMENT_MISMATCH": "the signer committed to something else",
     "ROOT_REVOKED": "these weights are revoked",
     "SIGNER_REVOKED": "the signer is revoked",
     "REVOCATION_MALFORMED": "a revocation cannot be read",

@@ -8,6 +8,7 @@ import select
 import stat
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -256,6 +257,17 @@ def _read_pipe(descriptor: int, path: Path, max_bytes: int) -> bytes:
             break
         data += block
     return data
+
+
+def moment(option: str, text: str) -> datetime:
+    """Return the time that an option writes, by RFC 3339 and with its offset from UTC; raises `CallerError`."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise CallerError(f"`{option} {text[:100]}` is no time", hint="write it as 2026-07-01T12:00:00Z") from error
+    if time.tzinfo is None:
+        raise CallerError(f"`{option} {text}` does not say in which time zone", hint="`Z` at its end is UTC")
+    return time
 
 
 def size_bytes(text: str) -> int:

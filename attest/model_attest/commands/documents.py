@@ -155,6 +155,18 @@ class SignAnswer(Wire):
     """The signature of OpenSSF Model Signing, where one was asked for."""
 
 
+class CommitAnswer(Wire):
+    """`attest commit`: what was committed to. `manifest_digest` is that of an attestation that was already there."""
+
+    bundle: str
+    name: str
+    version: str | None
+    checkpoint_root: WireCheckpointRoot
+    manifest_digest: WireFileDigest | None
+    signer: ReportSigner
+    time: ReportTime | None
+
+
 class RevokeAnswer(Wire):
     """`attest revoke`: what is revoked, and who says so."""
 

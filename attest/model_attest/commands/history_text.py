@@ -5,18 +5,41 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from model_attest.commands.area import Area
-from model_verify.history.report import ReportHistory, ReportRevocation, ReportSuperseded
+from model_verify.history.report import ReportCommitment, ReportHistory, ReportRevocation, ReportSuperseded
 
 REVOCATION_CODES = (
     "ROOT_REVOKED", "SIGNER_REVOKED", "SIGNER_REVOKED_LATER", "REVOCATION_MALFORMED", "REVOCATION_NOT_HONOURED"
 )  # fmt: skip
 HISTORY_CODES = ("HISTORY_MISMATCH", "HISTORY_MISSING", "HISTORY_SIGNER", "HISTORY_TOO_LONG")
+COMMITMENT_CODES = (
+    "COMMITMENT_MALFORMED", "COMMITMENT_MISMATCH", "COMMITMENT_SIGNER", "COMMITMENT_LATE", "SHOWN_AFTER_PUBLICATION"
+)  # fmt: skip
+_SIDES = {"before": "before that", "after": "as far as is shown only after that", "unknown": "at no time that is shown"}
 _OUTCOMES = {
     "revoked": "revokes this",
     "signed-before": "revokes the signer, after this was signed",
     "elsewhere": "is of something else",
     "not-honoured": "is not honoured",
 }
+
+
+def commitment(history: ReportHistory | None) -> Area:
+    """Return the line on what was committed to, and on before and after: without a text where there is neither."""
+    parts = []
+    if history is not None and history.commitment is not None:
+        parts.append(_commitment(history.commitment))
+    if history is not None and history.publication is not None:
+        publication = history.publication
+        said = f"signed {_SIDES[publication.signed]}, committed to {_SIDES[publication.committed]}"
+        parts.append(f"published {publication.time} by your word: {said}")
+    return Area("commitment", "ok", "; ".join(parts))
+
+
+def _commitment(one: ReportCommitment) -> str:
+    if not one.counted:
+        return "of something else"
+    shown = f"before {one.signed_before}" if one.signed_before else "at a time that nobody vouches for"
+    return f"this root was there under this name {shown}; that no other was is not shown"
 
 
 def superseded(history: ReportHistory | None) -> Area:

@@ -9,7 +9,14 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from model_attest.commands.area import Area, Status
-from model_attest.commands.history_text import HISTORY_CODES, REVOCATION_CODES, revocations, superseded
+from model_attest.commands.history_text import (
+    COMMITMENT_CODES,
+    HISTORY_CODES,
+    REVOCATION_CODES,
+    commitment,
+    revocations,
+    superseded,
+)
 from model_attest.commands.training_text import training_lines
 from model_attest.console import size_text
 from model_verify.files import OMS_SIGNATURE_PATH
@@ -25,6 +32,7 @@ from model_verify.report import (
     ReportTime,
 )
 
+_OF_HISTORY = ("commitment", "supersedes", "revocations")
 _NOT_REACHED = "not reached"
 _MOST_NAME_CHARACTERS = 24
 
@@ -38,6 +46,7 @@ _AREA_OF_CODE = {
     "COMMIT_NOT_ON_BRANCH": "repository",
     **dict.fromkeys(REVOCATION_CODES, "revocations"),
     **dict.fromkeys(HISTORY_CODES, "supersedes"),
+    **dict.fromkeys(COMMITMENT_CODES, "commitment"),
 }  # fmt: skip
 
 
@@ -93,6 +102,7 @@ def areas(report: Report) -> list[Area]:
         _signature(report),
         *([_time(report.time)] if report.time else []),
         _statement(report),
+        commitment(report.history),
         superseded(report.history),
         revocations(report.history),
         _manifest(report),
@@ -122,7 +132,7 @@ def areas(report: Report) -> list[Area]:
     silent = {"pipeline"} if report.steps else set()
     silent |= {"policy"} if report.policy is None else set()
     silent |= {OMS_SIGNATURE_PATH} if report.model_sig is None else set()
-    silent |= {area.name for area in listed if area.name in ("supersedes", "revocations") and not area.text}
+    silent |= {area.name for area in listed if area.name in _OF_HISTORY and not area.text}
     return [area for area in listed if area.name not in silent or area.findings]
 
 

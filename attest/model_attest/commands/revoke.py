@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from model_attest.commands.arguments import JsonFlag, PasswordOption, TrustConfigOption, choose_signer, place
+from model_attest.commands.trust import TimestampUrlOption, TsaOption, read_authorities, timestamped
 from model_attest.console import Answer
 from model_verify.errors import CallerError, OutputError
 
@@ -36,6 +37,8 @@ def revoke(
         ),
     ] = None,
     trust_config: TrustConfigOption = None,
+    timestamp_url: TimestampUrlOption = None,
+    tsa: TsaOption = None,
     json: JsonFlag = False,
 ) -> Answer:
     """Revoke a model's root, or a signer.
@@ -61,6 +64,7 @@ def revoke(
     from model_attest.placement import output_errors, place_new_file
     from model_attest.revoke import build_revocation, revoked_root, revoked_signer
     from model_attest.signed_statement import sign_statement
+    from model_verify.envelope import TimeTrust
     from model_verify.signature_report import describe_expected, describe_time
 
     path = place(out)
@@ -72,7 +76,8 @@ def revoke(
     statement = build_revocation(revokes, reason, since=since)
     if path.exists():
         raise OutputError(f"{path} is already there", hint="name another file: a revocation is never replaced")
-    signed = sign_statement(statement, choose_signer(key, password_file, identity_token, trust_config))
+    signer_of_this = timestamped(choose_signer(key, password_file, identity_token, trust_config), timestamp_url)
+    signed = sign_statement(statement, signer_of_this, TimeTrust(read_authorities(tsa)))
     with output_errors(path):
         try:
             place_new_file(path, signed.data)

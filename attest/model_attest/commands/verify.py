@@ -15,6 +15,7 @@ from model_attest.commands.arguments import (
     JsonFlag,
     ThreadsOption,
     TrustConfigOption,
+    moment,
     named_paths,
     place,
     read_expected_signer,
@@ -111,6 +112,10 @@ def verify(
     depth: DepthOption = DepthName.full,
     fetch_parents: FetchParentsFlag = False,
     max_bandwidth: BandwidthOption = None,
+    published: Annotated[
+        str | None,
+        typer.Option("--published", metavar="TIME", help="When it was published, as 2026-07-01T12:00:00Z."),
+    ] = None,
     device: DeviceOption = Device.auto,
     require_level: Annotated[
         int | None,
@@ -169,6 +174,7 @@ def verify(
     authorities = read_authorities(tsa)
     outside = None if attestation is None else DetachedAttestation(place(attestation))
     rules = None if policy is None else load_policy(place(policy))
+    time_of_publication = None if published is None else moment("--published", published)
     revoked = [] if revocations is None else load_revocations(place(revocations))
     parents = models.named("--parent", parent or [])
     parent_signers = {name: read_public_key(path) for name, path in named_paths("--parent-key", parent_key or [])}
@@ -199,6 +205,7 @@ def verify(
                 recursive=recursive,
                 parent_signers=parent_signers,
                 revocations=revoked,
+                published=time_of_publication,
                 device=device.value,
                 threads=threads,
                 progress=advance,

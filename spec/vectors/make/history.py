@@ -64,6 +64,8 @@ class Asked:
     revocations: Mapping[str, bytes] = field(default_factory=dict)
     """What the caller has, by names of files."""
     revokers: Sequence[Key] = ()
+    published: str | None = None
+    """When the caller says that it was published."""
     identity: bool = False
     """Whether the identity of the vectors is expected, in place of the key."""
 
@@ -73,6 +75,7 @@ class Asked:
         return {
             **self.given.described(),
             **({"key": None, "identity": named} if self.identity else {}),
+            **({} if self.published is None else {"published": self.published}),
             "revocations": [f"known/{name}" for name in self.revocations],
             "revokers": [f"revokers/{key.name}.pub" for key in self.revokers],
         }

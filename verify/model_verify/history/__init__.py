@@ -4,6 +4,8 @@
     target       whose history is looked at
     revocation   what is revoked, and whether that is to be honoured
     chain        what an attestation took the place of
+    commitment   what its signer committed to before
+    freshness    before or after it was published
     check        all of it, for the procedure
     report       what the report says of it
 

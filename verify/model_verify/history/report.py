@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from model_verify.models import Wire, WireCheckpointRoot
+from model_verify.models import Wire, WireCheckpointRoot, WireFileDigest
 
 RevocationOutcome = Literal["revoked", "signed-before", "elsewhere", "not-honoured"]
 
@@ -46,7 +46,39 @@ class ReportSuperseded(Wire):
     revoked: bool
 
 
+class ReportCommitment(Wire):
+    """What the attestation's signer committed to, and the time by which that is known to have been signed.
+
+    It shows that this was there then. It does not show that nothing else was.
+    """
+
+    name: str
+    version: str | None
+    root: WireCheckpointRoot
+    manifest_digest: WireFileDigest | None
+    by: str
+    signed_before: str | None
+    counted: bool
+    """Whether it is of the model that was attested to."""
+
+
+class ReportPublication(Wire):
+    """When the caller says that the model was published, and what of it is shown to have been there by then.
+
+    `after`: the earliest time that anybody vouches for is later. `unknown`: nobody vouches for any.
+    """
+
+    time: str
+    signed: Literal["before", "after", "unknown"]
+    committed: Literal["before", "after", "unknown"]
+
+
 class ReportHistory(Wire):
+    freshness: Literal["dated", "unknown"]
+    """Whether somebody vouches for a time of the attestation, or of a commitment to it. Neither shows that it is the
+    latest."""
+    publication: ReportPublication | None
+    commitment: ReportCommitment | None
     supersedes: list[ReportSuperseded]
     """From the newest to the oldest."""
     revocations: list[ReportRevocation]
