@@ -4,7 +4,9 @@ mergekit 0.1.4 pins an older pydantic than this project takes, so it has an envi
 
     python3.11 -m venv /tmp/mergekit-0.1.4
     /tmp/mergekit-0.1.4/bin/pip install mergekit==0.1.4 'transformers<5' torch==2.13.0
-    PYTHONPATH=verify:. /tmp/mergekit-0.1.4/bin/python tests/mergekit/regenerate_0_1_4.py
+    PYTHONHASHSEED=0 PYTHONPATH=verify:. /tmp/mergekit-0.1.4/bin/python tests/mergekit/regenerate_0_1_4.py
+
+The order of the inputs of `multislerp` and `sce` is that of a set of Python's, hence the first variable.
 
 `outputs.bin` holds the outputs of all cases in their order, `index.json` the versions that gave them and, for each
 method and dtype, a digest of the operands, so that another random generator is seen, and the cases that mergekit
@@ -38,6 +40,15 @@ METHODS = (
     "breadcrumbs_ties",
     "nearswap",
     "slerp",
+    "karcher",
+    "model_stock",
+    "multislerp",
+    "nuslerp",
+    "sce",
+    "dare_linear",
+    "dare_ties",
+    "della",
+    "della_linear",
 )
 DEFAULTS = {"int8_mask": False, "rescale": False}
 """Of the methods that add differences."""
@@ -75,12 +86,14 @@ def merge(case: Case) -> bytes | None:
 
     call = case.call
     assert call.compute_dtype is not None
+    torch.manual_seed(0)
+    shared = {name: int(value) if name == "max_iter" else value for name, value in call.shared.items()}
     models = [ModelReference.model_validate(f"model{number}") for number in range(len(call.own))]
     weight = WeightInfo(name="t")
     task = get(call.method).make_task(
         output_weight=weight,
         tensors=GatherTensors(weight_info=ImmutableMap(dict.fromkeys(models, weight))),
-        parameters=ImmutableMap({**(DEFAULTS if "lambda" in call.shared else {}), **call.shared}),
+        parameters=ImmutableMap({**(DEFAULTS if {"lambda", "select_topk"} & shared.keys() else {}), **shared}),
         tensor_parameters=ImmutableMap(
             {model: ImmutableMap(dict(own)) for model, own in zip(models, call.own, strict=True)}
         ),
@@ -92,8 +105,10 @@ def merge(case: Case) -> bytes | None:
     }
     try:
         merged: torch.Tensor = task.execute(tensors=tensors)
-    except (AssertionError, RuntimeError, TypeError):
+    except (AssertionError, IndexError, RuntimeError, TypeError, ValueError):
         return None
+    if merged.shape != case.operands[0].shape:
+        return None  # where `sce` selects nothing, it gives a tensor for each input
     return merged.to(TORCH_DTYPES[call.dtype]).contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 

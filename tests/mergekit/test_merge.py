@@ -10,11 +10,12 @@ import pytest
 
 from model_attest.merge import MergeResult, run_merge
 from model_attest.recipes import read_recipe
+from model_attest.record.mergekit import record_merge
 from model_verify.errors import BackendUnavailable, RecipeInvalid
-from model_verify.merge.kernel import Call
+from model_verify.merge.kernel import Call, Standing
 from model_verify.merge.methods import load
 from tests.cli.making import attest
-from tests.mergekit.matrix import COMPUTED, DTYPES, EXACT, RANDOM, Parents, write_parents
+from tests.mergekit.matrix import BOUNDED, COMPUTED, DTYPES, EXACT, RANDOM, Parents, write_parents
 from tests.mergekit.oracle import Mergekit
 from tests.mergekit.roots import PATH as ROOTS
 from tests.mergekit.roots import names
@@ -31,7 +32,7 @@ def parents(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], P
 def merge(given: Parents, case: str, dtype: str, out: Path, *, profile: str, more: str = "") -> MergeResult:
     """Merge a case; the other files are those of a model that takes part in it."""
     config = given.config(case, dtype)
-    model = given.root / ("a" if f"{given.root}/a\n" in config or f"{given.root}/a," in config else "base")
+    model = given.root / ("a" if any(f"{given.root}/a{end}" in config for end in "\n,}") else "base")
     recipe = out.parent / f"{out.name}.yml"
     recipe.write_text(f"{config}attest: {{profile: {profile}, copy_from: {model}}}\n{more}")
     return run_merge(read_recipe(recipe), out, device="cpu")
@@ -59,6 +60,20 @@ def test_the_weights_are_those_that_mergekit_0_1_4_gave(
             out = tmp_path / f"{shape}-{dtype}"
             result = merge(parents[shape, dtype], case, dtype, out, profile="mergekit-0.1.4")
             assert result.checkpoint_root.text == roots[f"{shape}/{dtype}/{case}"], (shape, dtype)
+
+
+@pytest.mark.parametrize("profile", ["mergekit-0.1.5/fma", "mergekit-0.1.4"])
+@pytest.mark.parametrize("case", BOUNDED)
+def test_what_is_not_fixed_to_the_bit_is_written_as_it_is_computed_anywhere(
+    case: str, profile: str, parents: dict[tuple[str, str], Parents], tmp_path: Path
+) -> None:
+    given = parents["llama", "bfloat16"]
+    result = merge(given, case, "bfloat16", tmp_path / "out", profile=profile)
+    recipe = tmp_path / "same.yml"
+    recipe.write_text(given.config(case, "bfloat16"))
+    found = record_merge(read_recipe(recipe, made_by_mergekit=True), tmp_path / "out", profile=profile, device="cpu")
+    assert found.best.standing is Standing.EXACT, found.best.outcome
+    assert found.checkpoint_root == result.checkpoint_root
 
 
 @pytest.mark.parametrize("case", [case for case in RANDOM if case in COMPUTED])

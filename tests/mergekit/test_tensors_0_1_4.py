@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from model_verify.errors import OperationRefused
@@ -18,6 +20,8 @@ from tests.mergekit.regenerate_0_1_4 import FOLDER, METHODS, Case, cases, digest
 from tests.mergekit.tensors import assert_same, room
 
 CPU = TorchBackend("cpu")
+BOUNDED = ("karcher", "model_stock", "multislerp", "nuslerp", "sce")
+MASKED = ("dare_linear", "dare_ties", "della", "della_linear")
 
 
 def recorded() -> dict[tuple[str, str], tuple[dict[str, Any], list[bytes | None]]]:
@@ -55,7 +59,7 @@ def replayed(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "slerp"])
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in ("slerp", *BOUNDED, *MASKED)])
 def test_kernels_give_the_bytes_of_0_1_4(outputs: Any, method: str, dtype: str) -> None:
     for case, merged in replayed(outputs, method, dtype):
         kernel = load(case.call)
@@ -81,3 +85,50 @@ def test_slerp_gives_the_bytes_of_0_1_4_or_is_within(outputs: Any, dtype: str) -
         changed = bytearray(merged)
         changed[form.bits // 8 - 1] ^= 0x40
         assert kernel.judge(case.operands, out, Block(dtype, out.shape, changed)).standing is Standing.DIFFERENT
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("method", BOUNDED)
+def test_bounded_methods_give_the_bytes_of_0_1_4_or_are_within(outputs: Any, method: str, dtype: str) -> None:
+    """It has the inputs of some methods in a set, so that their order is open too."""
+    found: Counter[Standing] = Counter()
+    for case, merged in replayed(outputs, method, dtype):
+        kernel, out = load(case.call), room(dtype, case.operands[0].shape)
+        if merged is None:
+            with pytest.raises(OperationRefused):
+                kernel.run(CPU, case.operands, out)
+            continue
+        if not all_finite(dtype, merged):
+            continue
+        there = Block(dtype, out.shape, merged)
+        if kernel.run(CPU, case.operands, out, expected=merged).as_expected:
+            found[Standing.EXACT] += 1
+        else:
+            found[kernel.judge(case.operands, out, there).standing] += 1
+    if dtype == "F32":
+        # Of opposite directions there is no bound.
+        assert found[Standing.DIFFERENT] + found[Standing.EXAMINED] <= {"karcher": 2, "nuslerp": 5}.get(method, 0), (
+            found
+        )
+    else:
+        assert not found[Standing.DIFFERENT] + found[Standing.EXAMINED], found
+    assert found[Standing.EXACT] + found[Standing.WITHIN] >= 20, found
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("method", MASKED)
+def test_what_0_1_4_drew_is_examined(outputs: Any, method: str, dtype: str) -> None:
+    looked_at = 0
+    for case, merged in replayed(outputs, method, dtype):
+        if merged is None or not all_finite(dtype, merged):
+            continue
+        there = Block(dtype, case.operands[0].shape, merged)
+        opinion = load(case.call).judge(case.operands, there, there)
+        assert (opinion.standing, opinion.warning) == (Standing.EXAMINED, ""), opinion
+        looked_at += 1
+    assert looked_at >= 40
+
+
+def all_finite(dtype: str, merged: bytes) -> bool:
+    form = FORMATS[dtype]
+    return bool(form.is_finite(np.frombuffer(merged, dtype=form.kind)).all())

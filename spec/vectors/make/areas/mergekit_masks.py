@@ -170,10 +170,21 @@ def unlikely() -> Iterator[Vector]:
         inputs = [("F32", [0] * count), ("F32", [one] * count)]
         there = [one] * count
         yield examined(f"all-of-{count}", words, call, inputs, there, standing=standing, warns=standing == "examined")
-    words = "Not scaled, any number is possible: none of a thousand."
-    call = call_of("dare_linear", "F32", None, own, rescale=False)
-    inputs = [("F32", [0] * 1000), ("F32", [one] * 1000)]
-    yield examined("none-of-1000", words, call, inputs, [0] * 1000, warns=True)
+    # With V = 250: one run in 10^9 comes 110.8 away from 500, one in 2^100 211.8.
+    for count, standing, words in (
+        (390, "examined", "Not scaled, and 110 fewer than expected are kept: possible."),
+        (389, "unlikely", "One fewer: one run in 10^9 comes there."),
+        (611, "unlikely", "As many more than expected."),
+        (289, "unlikely", "211 fewer than expected."),
+        (288, "different", "212 fewer: not one run in 2^100 comes there."),
+        (0, "different", "The base itself."),
+    ):
+        call = call_of("dare_linear", "F32", None, own, rescale=False)
+        inputs = [("F32", [0] * 1000), ("F32", [one] * 1000)]
+        there = [one] * count + [0] * (1000 - count)
+        warns = standing == "unlikely"
+        standing = "examined" if warns else standing
+        yield examined(f"{count}-of-1000", words, call, inputs, there, standing=standing, warns=warns)
 
 
 def vectors() -> Iterator[Vector]:

@@ -30,8 +30,6 @@ _MOST_PERMUTED = 5
 _ROUNDINGS = 32
 """How many roundings to D an element may be off, and how many more for each operand."""
 _ROUNDINGS_PER_OPERAND = 2
-_FEW = 16
-"""One in so many elements may differ for an output to be close to what was computed."""
 _AT_ONCE = 1 << 22
 
 
@@ -93,8 +91,7 @@ class ChosenKernel(BoundedKernel):
                 if wrong < fewest:
                     fewest, closest = wrong, result
             exhausted &= not (choices.advance() or choices.left_out)
-        worth_a_look = fewest * _FEW <= len(there_E) or not exhausted
-        if closest is not None and worth_a_look and bool(self._fit(closest, there_E, self._is_close).all()):
+        if closest is not None and not exhausted and bool(self._fit(closest, there_E, self._is_close).all()):
             return Opinion(Standing.EXAMINED, f"all but {fewest} of {len(there_E)} elements are to the bit")
         return Opinion(Standing.DIFFERENT)
 

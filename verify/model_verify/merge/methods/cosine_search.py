@@ -18,13 +18,16 @@ Range = tuple[torch.Tensor, torch.Tensor]
 
 _NEIGHBOURS = 16
 """On either side of what was computed, that are tried for all rows at once before any row is searched alone."""
-_SAMPLES = (64, 1 << 11, 1 << 16, 1 << 20)
-"""Elements of a row that candidates are tried on, before those that fit are tried on all of it."""
-_MOST_CANDIDATES = 1 << 20
+_SAMPLES = 64
+"""Elements of a row that candidates are tried on, before one that fits is tried on all of it."""
+_HARD_SAMPLES = 8
+"""The first of them: where a candidate fits these and not the row, elements that it does not give take their place, so
+that others of its kind are told at once."""
+_MOST_CANDIDATES = 1 << 17
 """On either side, for one row."""
 _MOST_TRIES = 64
-"""Candidates that fit all samples of a row."""
-_MOST_WORK = 1 << 31
+"""Candidates for a row that fit its samples."""
+_MOST_WORK = 1 << 29
 """Elements that are blended in the search for one tensor."""
 _AT_ONCE = 1 << 20
 _ROUNDINGS = 8
@@ -63,7 +66,7 @@ class _Search:
         self._there_RE = there_RE
         rows, elements = there_RE.shape
         self._open_R = torch.ones(rows, dtype=torch.bool)
-        self._samples = [_spread_out(elements, count) for count in _SAMPLES]
+        self._samples_RS = _spread_out(elements, _SAMPLES).repeat(rows, 1)
         self._computed_R = ordinals(method.cosine(parts_RE))
         self._found_R = self._computed_R.clone()
         ranges = [(ordinals(low_R), ordinals(high_R)) for low_R, high_R in method.cosine_ranges(parts_RE)]
@@ -130,9 +133,9 @@ class _Search:
             allowed_O = torch.zeros_like(open_O, dtype=torch.bool)
             for low_R, high_R in self._ranges:
                 allowed_O |= (low_R[open_O] <= numbers_O) & (numbers_O <= high_R[open_O])
-            numbers_OC, rows_O = numbers_O[allowed_O, None], open_O[allowed_O]
-            fits_OC = self._fits(numbers_OC, rows_O, self._samples[0], variant)
-            self._confirm(fits_OC, numbers_OC, rows_O, variant)
+            numbers_O, rows_O = numbers_O[allowed_O], open_O[allowed_O]
+            fits_O = self._fits(numbers_O[:, None], rows_O, slice(None), variant)[:, 0]
+            self._confirm(numbers_O[fits_O], rows_O[fits_O], variant)
 
     def _try_alone(self, row: int, variant: int) -> None:
         """Try what the ranges of one row have beyond these, the nearest first."""
@@ -143,43 +146,54 @@ class _Search:
         numbers_C = torch.unique(torch.cat([torch.arange(low, max(low, high + 1)) for low, high in near]))
         numbers_C = numbers_C[(numbers_C - middle).abs() > _NEIGHBOURS]
         numbers_C = numbers_C[(numbers_C - middle).abs().argsort(stable=True)]
-        rows_O = torch.tensor([row])
-        for samples_S in self._samples:
-            blocks = numbers_C.split(max(1, _AT_ONCE // len(samples_S)))
-            fits = [self._fits(block_C[None], rows_O, samples_S, variant)[0] for block_C in blocks]
-            numbers_C = numbers_C[torch.cat(fits)]
-        self._confirm(torch.ones((1, len(numbers_C)), dtype=torch.bool), numbers_C[None], rows_O, variant)
+        row_O = torch.tensor([row])
+        for _ in range(_MOST_TRIES):
+            for samples in (slice(0, _HARD_SAMPLES), slice(_HARD_SAMPLES, None)):
+                numbers_C = numbers_C[self._fits_row(numbers_C, row_O, samples, variant)]
+            if not len(numbers_C):
+                return
+            self._confirm(numbers_C[:1], row_O, variant)
+            if not bool(self._open_R[row]):
+                return
+            numbers_C = numbers_C[1:]
+        self._gave_up = True
 
-    def _fits(
-        self, numbers_OC: torch.Tensor, rows_O: torch.Tensor, samples_S: torch.Tensor, variant: int
-    ) -> torch.Tensor:
+    def _fits_row(self, numbers_C: torch.Tensor, row_O: torch.Tensor, samples: slice, variant: int) -> torch.Tensor:
+        """Return which candidates give the samples of one row, as C."""
+        fits_C = torch.zeros_like(numbers_C, dtype=torch.bool)
+        count = _AT_ONCE // _SAMPLES
+        for start in range(0, len(numbers_C), count):
+            piece = slice(start, start + count)
+            fits_C[piece] = self._fits(numbers_C[None, piece], row_O, samples, variant)[0]
+        return fits_C
+
+    def _fits(self, numbers_OC: torch.Tensor, rows_O: torch.Tensor, samples: slice, variant: int) -> torch.Tensor:
         """Return which candidates give the samples of their rows, as OC."""
-        self._work += numbers_OC.numel() * len(samples_S)
+        samples_OS = self._samples_RS[rows_O, samples]
+        self._work += numbers_OC.shape[1] * samples_OS.numel()
         if self._work > _MOST_WORK:
             self._gave_up = True
             return torch.zeros_like(numbers_OC, dtype=torch.bool)
-        at = rows_O[:, None], samples_S
+        at = rows_O[:, None], samples_OS
         parts = [part_RE[at][:, None] for part_RE in self._parts_RE]
         cosine_OC = of_ordinals(numbers_OC, self._method.dtype)
         blended = self._method.narrowed(self._method.blend(parts, cosine_OC[:, :, None], variant))
         return (bits_of(blended) == bits_of(self._there_RE[at])[:, None]).all(dim=2)
 
-    def _confirm(self, fits_OC: torch.Tensor, numbers_OC: torch.Tensor, rows_O: torch.Tensor, variant: int) -> None:
-        """Try candidates that fit samples on whole rows, until each row is closed or has no more of them."""
-        for _ in range(_MOST_TRIES):
-            at = fits_OC.any(dim=1).nonzero().squeeze(1)
-            if not len(at):
-                return
-            first = fits_OC[at].to(torch.int8).argmax(dim=1)
-            numbers, rows = numbers_OC[at, first], rows_O[at]
-            cosine_R = of_ordinals(numbers, self._method.dtype)
-            blended = self._method.blended([part_RE[rows] for part_RE in self._parts_RE], cosine_R, variant)
-            equal = (bits_of(blended) == bits_of(self._there_RE[rows])).all(dim=1)
-            self._found_R[rows[equal]] = numbers[equal]
-            self._open_R[rows[equal]] = False
-            fits_OC[at, first] = False
-            fits_OC[at[equal]] = False
-        self._gave_up = True
+    def _confirm(self, numbers_O: torch.Tensor, rows_O: torch.Tensor, variant: int) -> None:
+        """Try one candidate for each of these rows on the whole of it; close the row, or note what it does not give."""
+        if not len(rows_O):
+            return
+        cosine_O = of_ordinals(numbers_O, self._method.dtype)
+        blended = self._method.blended([part_RE[rows_O] for part_RE in self._parts_RE], cosine_O, variant)
+        wrong_OE = bits_of(blended) != bits_of(self._there_RE[rows_O])
+        equal_O = ~wrong_OE.any(dim=1)
+        self._found_R[rows_O[equal_O]] = numbers_O[equal_O]
+        self._open_R[rows_O[equal_O]] = False
+        for row, wrong_E in zip(rows_O[~equal_O].tolist(), wrong_OE[~equal_O], strict=True):
+            places = wrong_E.nonzero().squeeze(1)
+            hard = places[_spread_out(len(places), _HARD_SAMPLES)]
+            self._samples_RS[row, : len(hard)] = hard
 
 
 def _spread_out(elements: int, count: int) -> torch.Tensor:

@@ -44,9 +44,13 @@ class Odds:
     smallest: float
     share_reach: float
 
-    def count_reach(self) -> float:
-        """Return how far from `kept` only one run in 10^9 comes. By Bernstein's inequality."""
-        return self.share_reach * self.differing + _deviation(self.kept_variance, 1.0, _UNLIKELY)
+    def is_near(self, known: Kept, log_chance: float) -> bool:
+        """Return whether a number of kept elements that is possible is as near to `kept` as that chance has it.
+
+        By Bernstein's inequality.
+        """
+        reach = self.share_reach * self.differing + _deviation(self.kept_variance, 1.0, log_chance)
+        return known.surely - reach <= self.kept <= known.possibly + reach
 
     def total_range(self) -> tuple[float, float]:
         """Return the range of sums that only one run in 2^100 leaves. Where nothing is kept, there is no scale."""
@@ -143,10 +147,13 @@ class MaskedKernel(MergekitKernel):
                 parts.append(f"of input {number} all differences are kept" if one.always else f"of input {number} none")
                 continue
             count = f"{_range(str(known.surely), str(known.possibly))} of {odd.differing} differences"
+            expected = f"of input {number} {count} are kept, where {odd.kept:.0f} are expected"
+            if not odd.is_near(known, _IMPOSSIBLE):
+                return Opinion(Standing.DIFFERENT, expected)
             scale = _range(f"{one.lowest:.5g}", f"{one.highest:.5g}")
             parts.append(f"of input {number} {count} are kept, at a scale of {scale}")
-            if not known.surely - odd.count_reach() <= odd.kept <= known.possibly + odd.count_reach():
-                warnings.append(f"of input {number} {count} are kept, where {odd.kept:.0f} are expected")
+            if not odd.is_near(known, _UNLIKELY):
+                warnings.append(expected)
         return Opinion(Standing.EXAMINED, "; ".join(parts), "; ".join(warnings))
 
     def _adds_up(self, given: Given, odds: Odds, kept: Kept) -> bool:
