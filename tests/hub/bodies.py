@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import socket
 import time
 import zlib
 from collections.abc import Iterator
@@ -14,7 +14,6 @@ from typing import BinaryIO
 from tests.hub.faults import Compressed, Content, Cut, Drip, Fault, Length, Range
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class Body:
     def _compressed(self) -> bytes:
         return zlib.compress(self.path.read_bytes()[self.sent.start : self.sent.stop])
 
-    def send(self, out: BinaryIO, connection: int) -> bool:
+    def send(self, out: BinaryIO, connection: socket.socket) -> bool:
         """Send the bytes; return whether the connection can be used again."""
         span = self.sent
         match self.fault:
@@ -106,11 +105,7 @@ class Body:
                 self._send_file(connection, Span(span.start, span.stop + min(more_bytes, 0), 0, False))
         return False
 
-    def _send_file(self, connection: int, span: Span) -> None:
-        with self.path.open("rb") as data:
-            at = span.start
-            while at < span.stop:
-                sent = os.sendfile(connection, data.fileno(), at, min(span.stop - at, _BLOCK_BYTES))
-                if sent == 0:
-                    return
-                at += sent
+    def _send_file(self, connection: socket.socket, span: Span) -> None:
+        if span.start < span.stop:
+            with self.path.open("rb") as data:
+                connection.sendfile(data, span.start, span.stop - span.start)

@@ -287,7 +287,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(header, value)
         self.end_headers()
         self.wfile.flush()
-        if self.command != "HEAD" and not body.send(cast(BinaryIO, self.wfile), self.connection.fileno()):
+        if self.command != "HEAD" and not body.send(cast(BinaryIO, self.wfile), self.connection):
             self.close_connection = True
 
     def read_body(self) -> bytes:
