@@ -85,8 +85,8 @@ class Faults:
     def __init__(self) -> None:
         self._rules: list[Rule] = []
         self._lock = threading.Lock()
-        self.random: Callable[[str, str, int], Fault | None] | None = None
-        """Asked for requests that no rule is for, with method, path and the size of the file."""
+        self.otherwise: Callable[[str, str, str | None], Fault | None] | None = None
+        """Asked for requests that no rule is for, with method, path and the range that was asked for."""
 
     def add(
         self,
@@ -103,7 +103,7 @@ class Faults:
     def clear(self) -> None:
         self._rules.clear()
 
-    def take(self, method: str, path: str, host: str) -> Fault | None:
+    def take(self, method: str, path: str, host: str, byte_range: str | None = None) -> Fault | None:
         """Return the fault for a request, or None where it is answered as it should be."""
         with self._lock:
             for rule in self._rules:
@@ -113,4 +113,4 @@ class Faults:
                         continue
                     rule.times -= 1
                     return rule.fault
-        return None
+            return None if self.otherwise is None else self.otherwise(method, path, byte_range)

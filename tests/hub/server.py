@@ -97,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
         url = urllib.parse.urlsplit(self.path)
         stated = [self.headers[name] for name in ("Range", "Authorization", "Accept-Encoding")]
         self.hub.asked.append(Asked(self.command, self.path, self.host, *stated))
-        fault = self.hub.faults.take(self.command, url.path, self.host)
+        fault = self.hub.faults.take(self.command, url.path, self.host, self.headers["Range"])
         query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
         try:
             match fault:
@@ -275,8 +275,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send_file(self, path: Path, fault: Fault | None, headers: Sequence[tuple[str, str]]) -> None:
         size_bytes = path.stat().st_size
-        if fault is None and self.hub.faults.random is not None and self.command == "GET":
-            fault = self.hub.faults.random(self.command, self.path, size_bytes)
         span = asked_span(self.headers["Range"], size_bytes)
         if span is None:
             self.send_json({}, status=416, headers=[("Content-Range", f"bytes */{size_bytes}")])

@@ -124,7 +124,8 @@ class Stream:
     def _open(self) -> Answer:
         """Return an answer that begins at `offset`. Raises `Interrupted` for one that is not what was asked for."""
         size = self._wanted.size_bytes
-        self._stop = min(self.offset + self._span_bytes, size)
+        if self.offset == self._stop:  # else this goes on with a span that was cut
+            self._stop = min(self.offset + self._span_bytes, size)
         is_whole = self.offset == 0 and self._stop == size
         asked = None if is_whole else f"bytes={self.offset}-{self._stop - 1}"
         answer = self._connection.open(self._wanted.url, byte_range=asked, leaves_endpoint=True)
