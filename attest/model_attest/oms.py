@@ -64,9 +64,10 @@ def make_model_sig(
 
 def require_ecdsa(key: PublicKey) -> None:
     """Raise `CallerError` for a key that OMS has no signatures of."""
-    if key.kind == "ed25519":
+    if key.kind not in ("p256", "p384"):
+        name = {"ed25519": "Ed25519", "ml-dsa-65": "ML-DSA"}[key.kind]
         raise CallerError(
-            "OpenSSF Model Signing has no Ed25519", hint="sign with a P-256 or P-384 key, or leave `--oms` out"
+            f"OpenSSF Model Signing has no {name}", hint="sign with a P-256 or P-384 key, or leave `--oms` out"
         )
 
 

@@ -47,7 +47,7 @@ class HashAnswer(Wire):
 class KeygenAnswer(Wire):
     private_key: str
     public_key: str
-    type: Literal["p256", "p384", "ed25519"]
+    type: Literal["p256", "p384", "ed25519", "ml-dsa-65"]
     hint: str
     encrypted: bool
 

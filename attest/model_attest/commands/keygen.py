@@ -17,11 +17,14 @@ class KeyType(StrEnum):
     p256 = "p256"
     p384 = "p384"
     ed25519 = "ed25519"
+    ml_dsa_65 = "ml-dsa-65"
 
 
 def keygen(
     out: Annotated[str, typer.Option("--out", metavar="PATH", help="Write PATH (private) and PATH.pub (public).")],
-    key_type: Annotated[KeyType, typer.Option("--type", help="ECDSA P-256, ECDSA P-384 or Ed25519.")] = KeyType.p256,
+    key_type: Annotated[
+        KeyType, typer.Option("--type", help="ECDSA P-256, ECDSA P-384, Ed25519, or ML-DSA-65.")
+    ] = KeyType.p256,
     password_file: PasswordOption = None,
     json: JsonFlag = False,
 ) -> Answer:

@@ -20,9 +20,11 @@ from model_attest.commands.arguments import (
 from model_attest.commands.trust import (
     CertificateOption,
     CertificateRootOption,
+    KmsOption,
     TimestampUrlOption,
     TsaOption,
     certified_signer,
+    kms_signer,
     read_authorities,
     refuse_beside,
     timestamped,
@@ -43,6 +45,7 @@ def sign(
     key: Annotated[
         str | None, typer.Option("--key", metavar="FILE", help="The private key, PEM; else an identity signs.")
     ] = None,
+    kms: KmsOption = None,
     certificate: CertificateOption = None,
     certificate_root: CertificateRootOption = None,
     password_file: PasswordOption = None,
@@ -112,11 +115,16 @@ def sign(
     source = folder_at(folder)
     out = None if detached is None else place(detached)
     trust = TimeTrust(read_authorities(tsa))
-    if certificate is None and certificate_root is None:
-        chosen = choose_signer(key, password_file, identity_token, trust_config)
+    of_sigstore = {"--identity-token": identity_token, "--trust-config": trust_config}
+    if kms is not None:
+        refuse_beside("--kms", {"--key": key, **of_sigstore})
+    if certificate is not None or certificate_root is not None:
+        refuse_beside("--certificate", of_sigstore)
+        chosen = certified_signer(key, kms, password_file, certificate, certificate_root)
+    elif kms is not None:
+        chosen = kms_signer(kms, password_file)
     else:
-        refuse_beside("--certificate", {"--identity-token": identity_token, "--trust-config": trust_config})
-        chosen = certified_signer(key, password_file, certificate, certificate_root)
+        chosen = choose_signer(key, password_file, identity_token, trust_config)
     if oms:
         _check_oms(chosen, detached)
     signer = timestamped(chosen, timestamp_url)

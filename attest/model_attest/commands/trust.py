@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from model_attest.commands.arguments import place, read_signer, read_small_file
+from model_attest.commands.arguments import place, read_password, read_signer, read_small_file
 from model_verify.errors import CallerError, CertificateUnreadable, KeyUnreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from model_attest.signers.bundling import SigningKey
     from model_attest.signers.signer import Signer
     from model_verify.envelope import ExpectedCertificate, TimestampAuthority
 
@@ -41,6 +42,10 @@ CertificateRootOption = Annotated[
 CertificateOption = Annotated[
     str | None,
     typer.Option("--certificate", metavar="FILE", help="The key's certificate and those up to its root, PEM."),
+]
+KmsOption = Annotated[
+    str | None,
+    typer.Option("--kms", metavar="URI", help="The private key, in a token or a key service, as in hsm:2."),
 ]
 CrlOption = Annotated[
     list[str] | None,
@@ -83,7 +88,30 @@ def read_expected_certificate(
     return ExpectedCertificate(identity, _read(roots, _checked(read_certificates)), lists)
 
 
-def certified_signer(key: str | None, password_file: str | None, certificate: str | None, roots: str | None) -> Signer:
+def kms_signer(uri: str, pin_file: str | None) -> Signer:
+    """Return the signer whose key a URI names; raises `CallerError` and `SigningFailed`."""
+    from model_attest.signers.kms import KmsKey, KmsSigner
+
+    return KmsSigner(KmsKey.from_uri(uri, _pin_source(uri, pin_file)))
+
+
+def _pin_source(uri: str, pin_file: str | None) -> Callable[[], str]:
+    """Return what gives a token's PIN; raises `CallerError` for a token without one, before hours of reading."""
+
+    def read_pin() -> str:
+        pin = read_password(pin_file)
+        if pin is None:
+            raise CallerError("the key needs a PIN", hint="`--password-file` names a file whose first line it is")
+        return pin.decode("utf-8", "replace")
+
+    if uri.startswith("hsm:"):
+        read_pin()
+    return read_pin
+
+
+def certified_signer(
+    key: str | None, kms: str | None, password_file: str | None, certificate: str | None, roots: str | None
+) -> Signer:
     """Return the signer whose key a certificate is for; raises `CallerError`."""
     from model_attest.signers.certificate import CertificateSigner
     from model_verify.envelope.pem import read_certificates
@@ -94,10 +122,17 @@ def certified_signer(key: str | None, password_file: str | None, certificate: st
         raise CallerError(
             "`--certificate` without `--certificate-root`", hint="name the root that verifiers will go by, to check it"
         )
-    if key is None:
-        raise CallerError("`--certificate` without `--key`", hint="name the private key that it is for")
-    signing = read_signer(key, password_file, certified=True)
     chain = _read(certificate, read_certificates)
+    signing: SigningKey
+    if kms is not None:
+        from model_attest.signers.kms import KmsKey
+        from model_verify.envelope import PublicKey
+
+        signing = KmsKey(kms, PublicKey.from_certified(chain[0].public_key()), _pin_source(kms, password_file))
+    elif key is not None:
+        signing = read_signer(key, password_file, certified=True)
+    else:
+        raise CallerError("`--certificate` without `--key`", hint="name the private key that it is for, or `--kms`")
     return CertificateSigner(signing, chain, _read(roots, _checked(read_certificates)))
 
 

@@ -7,7 +7,7 @@ from typing import Literal, assert_never
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -24,12 +24,15 @@ from model_verify.envelope import PublicKey, SignedPayload, ecdsa_hash
 from model_verify.envelope.key import PSS
 from model_verify.errors import CallerError, KeyUnreadable, OutputError
 
-KeyKind = Literal["p256", "p384", "ed25519"]
-PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+KeyKind = Literal["p256", "p384", "ed25519", "ml-dsa-65"]
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | mldsa.MLDSA65PrivateKey | rsa.RSAPrivateKey
 
 
 def generate_key(kind: KeyKind) -> PrivateKey:
-    """Return a new private key from the system's random source."""
+    """Return a new private key from the system's random source.
+
+    Raises `CallerError` for ML-DSA where the machine has none.
+    """
     match kind:
         case "p256":
             return ec.generate_private_key(ec.SECP256R1())
@@ -37,6 +40,11 @@ def generate_key(kind: KeyKind) -> PrivateKey:
             return ec.generate_private_key(ec.SECP384R1())
         case "ed25519":
             return ed25519.Ed25519PrivateKey.generate()
+        case "ml-dsa-65":
+            try:
+                return mldsa.MLDSA65PrivateKey.generate()
+            except UnsupportedAlgorithm as error:
+                raise CallerError("the OpenSSL of this machine has no ML-DSA", hint="it needs OpenSSL 3.5") from error
         case _:
             assert_never(kind)
 
@@ -116,7 +124,7 @@ class KeySigner:
                 raise KeyUnreadable("the password does not open the key") from error
             raise KeyUnreadable("not a PEM private key", hint="`attest keygen --out PATH` writes one") from error
         match key:
-            case ed25519.Ed25519PrivateKey():
+            case ed25519.Ed25519PrivateKey() | mldsa.MLDSA65PrivateKey():
                 return cls(key)
             case ec.EllipticCurvePrivateKey(curve=ec.SECP256R1() | ec.SECP384R1()):
                 return cls(key)
@@ -124,7 +132,8 @@ class KeySigner:
                 return cls(key)
             case _:
                 raise KeyUnreadable(
-                    "the key is not ECDSA P-256, ECDSA P-384 or Ed25519", hint="`attest keygen --out PATH` writes one"
+                    "the key is not ECDSA P-256, ECDSA P-384, Ed25519 or ML-DSA-65",
+                    hint="`attest keygen --out PATH` writes one",
                 )
 
     def expected(self, signed: SignedPayload) -> PublicKey:
@@ -141,7 +150,7 @@ class KeySigner:
     def sign_message(self, message: bytes) -> bytes:
         """Return the signature over `message`, by the algorithm of the key's kind. Spec: statement §5, §10.2."""
         match self._key:
-            case ed25519.Ed25519PrivateKey():
+            case ed25519.Ed25519PrivateKey() | mldsa.MLDSA65PrivateKey():
                 return self._key.sign(message)
             case ec.EllipticCurvePrivateKey():
                 return self._key.sign(message, ec.ECDSA(ecdsa_hash(self._key.curve)))

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa
 
 from model_verify.errors import KeyUnreadable
 
 if TYPE_CHECKING:
     from model_verify.envelope.bundle import SignedPayload
 
-SupportedPublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
+SupportedPublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | mldsa.MLDSA65PublicKey | rsa.RSAPublicKey
 MIN_RSA_BITS, MAX_RSA_BITS = 3072, 8192
 
 
@@ -38,7 +38,7 @@ class PublicKey:
 
     @classmethod
     def from_key(cls, key: object) -> PublicKey:
-        """Return `key` with its hint; raises `KeyUnreadable` unless it is P-256, P-384 or Ed25519."""
+        """Return `key` with its hint; raises `KeyUnreadable` unless it is P-256, P-384, Ed25519 or ML-DSA-65."""
         match key:
             case ed25519.Ed25519PublicKey():
                 kind = "ed25519"
@@ -46,8 +46,10 @@ class PublicKey:
                 kind = "p256"
             case ec.EllipticCurvePublicKey(curve=ec.SECP384R1()):
                 kind = "p384"
+            case mldsa.MLDSA65PublicKey():
+                kind = "ml-dsa-65"
             case _:
-                raise KeyUnreadable("the key is not ECDSA P-256, ECDSA P-384 or Ed25519")
+                raise KeyUnreadable("the key is not ECDSA P-256, ECDSA P-384, Ed25519 or ML-DSA-65")
         return cls._of_kind(key, kind)
 
     @classmethod
@@ -79,6 +81,8 @@ class PublicKey:
                     self.key.verify(signed.signature, message)
                 case ec.EllipticCurvePublicKey():
                     self.key.verify(signed.signature, message, ec.ECDSA(ecdsa_hash(self.key.curve)))
+                case mldsa.MLDSA65PublicKey():
+                    self.key.verify(signed.signature, message)
                 case rsa.RSAPublicKey():
                     self.key.verify(signed.signature, message, PSS, hashes.SHA256())
         except InvalidSignature:
