@@ -208,6 +208,21 @@ def test_a_candidate_of_finer_dtype_contradicts_where_it_has_bits_of_its_own(tmp
     assert contradiction(report) == "0.6·parent + 0.4·candidate 1, to the bit"
 
 
+def test_twenty_steps_of_light_sgd_on_an_undeclared_blend_are_unsupported_and_not_contradicted(tmp_path: Path) -> None:
+    """A rate of 1e-5 moves a weight in a thousand, which can be training as well as a tool's other rounding."""
+    merged = blend([PARENT, OTHER], ["0.6", "0.4"])
+    child = train(merged, "BF16", "sgd", 1e-5, steps=20, master=True)
+    moved = sum(int((child[name] != merged[name]).sum()) for name in child)
+    assert 0 < moved < 200
+    cell = assert_no_evidence(verify_as_training(tmp_path, child))
+    assert 0.998 * cell.elements < cell.inside < cell.elements
+
+
+def test_twenty_steps_of_light_sgd_on_the_declared_input_are_attested(tmp_path: Path) -> None:
+    child = train(PARENT, "BF16", "sgd", 1e-5, steps=20, master=True)
+    assert_attested(verify_as_training(tmp_path, child))
+
+
 def test_one_step_of_real_training_on_an_undeclared_blend_is_attested(tmp_path: Path) -> None:
     child = train(blend([PARENT, OTHER], ["0.6", "0.4"]), "BF16", "adamw", 1e-5, steps=1, master=False)
     assert_attested(verify_as_training(tmp_path, child))
