@@ -39,6 +39,7 @@ from model_attest.commands.revoke import revoke
 from model_attest.commands.run import run_command
 from model_attest.commands.sign import sign
 from model_attest.commands.verify import verify
+from model_attest.commands.verify_summary import verify_summary
 from model_attest.console import Answer
 from model_verify import __version__
 from model_verify.errors import AttestError
@@ -204,6 +205,7 @@ _COMMANDS: dict[str, Callable[..., Answer]] = {
     "sign": sign,
     "publish": publish,
     "verify": verify,
+    "verify-summary": verify_summary,
     "inspect": inspect,
     "run": run_command,
     "revoke": revoke,

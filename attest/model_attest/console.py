@@ -27,6 +27,7 @@ _COLOURS = {
     "ok": "32", "FAIL": "1;31", "skip": "33", "warn": "33",
     "VERIFIED": "1;32", "SAME": "1;32", "REJECTED": "1;31", "DIFFERENT": "1;31",
     "INCOMPLETE": "1;33", "CLAIMED ONLY": "1;33",
+    "SUMMARY ACCEPTED": "1;32", "SUMMARY REJECTED": "1;31", "SUMMARY INCOMPLETE": "1;33",
 }  # fmt: skip
 
 

@@ -34,28 +34,37 @@ from model_verify.models.any_statement import AnyStatementHead
 from model_verify.models.commitment import COMMITMENT_TYPE, Commitment
 from model_verify.models.history import REVOCATION_TYPE, Revocation
 from model_verify.models.policy import PolicyDocument
+from model_verify.models.summary import SUMMARY_TYPE, SummaryPredicate
 from model_verify.report import Report
+from model_verify.summary import SummaryReport
 
 FOLDER = Path(__file__).resolve().parents[2] / "schemas" / "v1"
 ID_PREFIX = TYPE_PREFIX + "schemas/v1/"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-Document = Literal["manifest", "statement", "bundle", "step-record", "report", "policy", "revocation", "commit"]
+Document = Literal[
+    "manifest", "statement", "bundle", "step-record", "report", "policy", "revocation", "commit",
+    "summary", "summary-report",
+]  # fmt: skip
 Schema = dict[str, Any]
 
 _MODELS: Mapping[Document, type[BaseModel] | None] = {
     "manifest": Manifest,
-    "statement": None,  # composed of several
+    "statement": None,  # composed of several, as is a summary
     "bundle": Bundle,
     "step-record": StepRecord,
     "report": Report,
     "policy": PolicyDocument,
     "revocation": None,
     "commit": None,
+    "summary": None,
+    "summary-report": SummaryReport,
 }
+_REPORTS = (Report, SummaryReport)
 _PREDICATES: Mapping[Document, tuple[str, type[BaseModel]]] = {
     "revocation": (REVOCATION_TYPE, Revocation),
     "commit": (COMMITMENT_TYPE, Commitment),
+    "summary": (SUMMARY_TYPE, SummaryPredicate),
 }
 """Of statements of other types: what they are called, and their models."""
 
@@ -80,8 +89,8 @@ def schema_files() -> dict[str, bytes]:
 
 def _of_model(model: type[BaseModel]) -> Schema:
     # What we write (a report) has all of its members; what others write may leave out those with a default.
-    mode: Literal["serialization", "validation"] = "serialization" if model is Report else "validation"
-    return _tidy(model.model_json_schema(by_alias=True, mode=mode), nulls=model is Report)
+    mode: Literal["serialization", "validation"] = "serialization" if model in _REPORTS else "validation"
+    return _tidy(model.model_json_schema(by_alias=True, mode=mode), nulls=model in _REPORTS)
 
 
 def _other_statement(predicate_type: str, predicate: type[BaseModel]) -> Schema:

@@ -7,6 +7,7 @@ import copy
 import json
 import tomllib
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from model_attest.recipes import read_recipe
 from model_attest.revoke import build_revocation, revoked_signer
 from model_attest.sign import sign_folder
 from model_attest.signers.key import KeySigner, generate_key
+from model_attest.summary import SummaryTerms, write_summary
 from model_verify.digest import CheckpointRoot
 from model_verify.models import ModelIdentity
 from model_verify.models.commitment import Commitment
 from model_verify.procedure import Request, verify
 from model_verify.sources.local import LocalFolder
+from model_verify.summary import SummaryRequest, judge_summary
 from tests.publisher.conftest import make_model
 
 ROOT = CheckpointRoot(bytes(32))
@@ -46,6 +49,10 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
     sign_folder(folder / "out", signer, name="x", version="1", uri="pkg:huggingface/a/b")
     parents = {name: LocalFolder(folder / name) for name in "ab"}
     report = verify(Request(LocalFolder(folder / "out"), signer.public_key, parents, device="cpu"))
+    terms = SummaryTerms("urn:agency", "urn:model", datetime.now(UTC), expires_days=1)
+    write_summary(report, terms, signer, folder / "summary.json")
+    summary = (folder / "summary.json").read_bytes()
+    asked = SummaryRequest(summary, "summary.json", [signer.public_key], datetime.now(UTC), resource="urn:model")
     bundle = json.loads((folder / "out" / "attestation" / "pipeline.sigstore.json").read_bytes())
     return {
         "manifest": json.loads((folder / "out" / "attestation" / "manifest.json").read_bytes()),
@@ -53,6 +60,8 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
         "statement": json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"])),
         "step-record": json.loads((folder / "out" / ".attest" / "steps" / "001.json").read_bytes()),
         "report": report.model_dump(mode="json", by_alias=True),
+        "summary": json.loads(base64.b64decode(json.loads(summary)["dsseEnvelope"]["payload"])),
+        "summary-report": judge_summary(asked).model_dump(mode="json", by_alias=True),
         "policy": tomllib.loads((schemas.FOLDER.parents[1] / "docs" / "policies" / "procurement.toml").read_text()),
         "commit": json.loads(build_commitment(Commitment(model=ModelIdentity(name="x", checkpoint_root=ROOT)))),
         "revocation": json.loads(build_revocation(revoked_signer("0" * 64, None), "lost")),
@@ -64,7 +73,10 @@ def problems(document: str, instance: Any) -> list[str]:
     return [error.message for error in Draft202012Validator(json.loads(path.read_bytes())).iter_errors(instance)]
 
 
-KINDS = ["manifest", "statement", "bundle", "step-record", "report", "policy", "revocation", "commit"]
+KINDS = [
+    "manifest", "statement", "bundle", "step-record", "report", "policy", "revocation", "commit",
+    "summary", "summary-report",
+]  # fmt: skip
 
 
 def test_the_schemas_are_those_of_the_wire_models() -> None:
@@ -148,6 +160,13 @@ def edited(document: Any, edit: Callable[[Any], object]) -> Any:
         ("revocation", lambda d: d["predicate"]["revokes"].update(checkpointRoot="sha256:" + "0" * 64)),
         ("revocation", lambda d: d["predicate"].update(reason="")),
         ("revocation", lambda d: d["predicate"].pop("issued")),
+        ("summary", lambda d: d.update(predicateType="https://slsa.dev/verification_summary/v2")),
+        ("summary", lambda d: d["predicate"].pop("verifier")),
+        ("summary", lambda d: d["predicate"].update(verificationResult="VERIFIED")),
+        ("summary", lambda d: d["predicate"].update(timeVerified="today")),
+        ("summary", lambda d: d["predicate"]["https://model-attest.github.io/summary/v1"].pop("verdict")),
+        ("summary-report", lambda d: d.update(verdict="VERIFIED")),
+        ("summary-report", lambda d: d.pop("summary")),
         ("report", lambda d: d.update(verdict="FINE")),
         ("report", lambda d: d.update(level=4)),
         ("report", lambda d: d.pop("level")),

@@ -24,8 +24,9 @@ NOT_STORABLE = {
 
 
 def spec_codes() -> dict[str, tuple[str, str]]:
+    row = r"\| ([A-Z_]+) \| (\w+) \| ([VS]\d+) \|"
     table = (SPEC / "v1" / "verification.md").read_text().split("## 4. Reason codes")[1].split("## 5.")[0]
-    return {code: (severity, step) for code, severity, step in re.findall(r"\| ([A-Z_]+) \| (\w+) \| (V\d+) \|", table)}
+    return {code: (severity, step) for code, severity, step in re.findall(row, table)}
 
 
 def test_code_and_spec_have_the_same_reason_codes_severities_and_clauses() -> None:

@@ -36,6 +36,11 @@ _CODES: dict[Severity, dict[str, str]] = {
         "TRAINING_EQUALS_BLEND TRAINING_CHANGED_OTHER",
         "V12": "POLICY_LEVEL POLICY_STEP POLICY_MATERIAL POLICY_LICENSE POLICY_FILE POLICY_FINDING POLICY_COVERAGE "
         "POLICY_TIME",
+        "S2": "SUMMARY_MALFORMED",
+        "S3": "SUMMARY_SUBJECT_MISMATCH SUMMARY_ATTESTATION_MISMATCH",
+        "S4": "SUMMARY_VERIFIER_MISMATCH SUMMARY_RESOURCE_MISMATCH SUMMARY_POLICY_MISMATCH",
+        "S5": "SUMMARY_INCONSISTENT SUMMARY_FAILED",
+        "S6": "SUMMARY_EXPIRED SUMMARY_FROM_FUTURE",
     },
     Severity.INCOMPLETE: {
         "V1": "ATTESTATION_MISSING",
@@ -48,6 +53,9 @@ _CODES: dict[Severity, dict[str, str]] = {
         "V10": "MATERIAL_MISSING PARENT_INCOMPLETE",
         "V11": "INPUT_NOT_AVAILABLE OUTPUT_NOT_AVAILABLE TYPE_NOT_REPLAYED NO_MERGE_BACKEND STEP_TOO_LARGE "
         "NO_TRAINING_EVIDENCE TRAINING_RANK_EXCEEDED",
+        "S3": "SUMMARY_SUBJECT_NOT_GIVEN",
+        "S4": "SUMMARY_RESOURCE_NOT_GIVEN",
+        "S7": "SUMMARY_LEVEL_BELOW",
     },
     Severity.WARN: {
         "V1": "COMMIT_NOT_ON_BRANCH",
@@ -75,6 +83,8 @@ REASONS: dict[str, tuple[Severity, str]] = {
 }
 """Code -> its fixed severity and the step of the procedure that reports it."""
 
+_CHAPTERS = {"V": "verification", "S": "summary"}
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -94,7 +104,8 @@ class Finding:
 
     @property
     def clause(self) -> str:
-        return f"verification {REASONS[self.code][1]}"
+        step = REASONS[self.code][1]
+        return f"{_CHAPTERS[step[0]]} {step}"
 
 
 def limited(findings: Iterable[Finding], most: int = 20) -> list[Finding]:

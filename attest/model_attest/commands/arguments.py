@@ -171,15 +171,23 @@ def read_trust_config(text: str) -> bytes:
 
 
 def choose_signer(
-    key: str | None, password_file: str | None, identity_token: str | None, trust_config: str | None
+    key: str | None,
+    password_file: str | None,
+    identity_token: str | None,
+    trust_config: str | None,
+    *,
+    options: str = "--",
 ) -> Signer:
-    """Return who signs: a private key, or an identity where none is named; raises `CallerError` for both."""
+    """Return who signs: a private key, or an identity where none is named; raises `CallerError` for both.
+
+    `options` is how the options begin that named them, for what is said of them.
+    """
     if key is not None:
         if identity_token is not None or trust_config is not None:
             raise CallerError("a key and an identity", hint="name the one that is to sign")
         return read_signer(key, password_file)
     if password_file is not None:
-        raise CallerError("`--password-file` without `--key`", hint="it is a private key's password")
+        raise CallerError(f"`{options}password-file` without `{options}key`", hint="it is a private key's password")
     from model_attest.console import say
     from model_attest.signers.identity_token import token_source
     from model_attest.signers.sigstore import SigstoreSigner
@@ -189,7 +197,7 @@ def choose_signer(
     def read_token() -> str:
         return read_small_file(place(identity_token or ""), "token").decode("ascii", "replace").strip()
 
-    source = token_source(None if identity_token is None else read_token, config, announce=say)
+    source = token_source(None if identity_token is None else read_token, config, announce=say, options=options)
     return SigstoreSigner(source, config)
 
 

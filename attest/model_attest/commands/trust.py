@@ -136,7 +136,7 @@ def certified_signer(
     return CertificateSigner(signing, chain, _read(roots, _checked(read_certificates)))
 
 
-def timestamped(signer: Signer, url: str | None) -> Signer:
+def timestamped(signer: Signer, url: str | None, *, options: str = "--") -> Signer:
     """Return a signer whose signatures an authority dates, where a URL names one; raises `CallerError`."""
     if url is None:
         return signer
@@ -144,7 +144,9 @@ def timestamped(signer: Signer, url: str | None) -> Signer:
     from model_attest.signers.timestamping import TimestampedSigner, TimestampSource
 
     if isinstance(signer, SigstoreSigner):
-        raise CallerError("`--timestamp-url` without `--key`", hint="an identity's instance has its own authority")
+        raise CallerError(
+            f"`{options}timestamp-url` without `{options}key`", hint="an identity's instance has its own authority"
+        )
     return TimestampedSigner(signer, TimestampSource(url))
 
 

@@ -31,6 +31,19 @@ from model_attest.commands.references import (
     depth_of,
     local_roots,
 )
+from model_attest.commands.summary_writing import (
+    SummaryExpiresOption,
+    SummaryKeyOption,
+    SummaryOption,
+    SummaryOptions,
+    SummaryPasswordOption,
+    SummaryPolicyUriOption,
+    SummaryResourceOption,
+    SummaryTimestampUrlOption,
+    SummaryTokenOption,
+    SummaryTrustConfigOption,
+    SummaryVerifierOption,
+)
 from model_attest.commands.trust import (
     CertificateRootOption,
     CrlOption,
@@ -121,6 +134,16 @@ def verify(
         int | None,
         typer.Option("--require-level", min=1, max=3, help="A lower level than this is exit code 3."),
     ] = None,
+    summary: SummaryOption = None,
+    summary_verifier: SummaryVerifierOption = None,
+    summary_resource: SummaryResourceOption = None,
+    summary_key: SummaryKeyOption = None,
+    summary_password_file: SummaryPasswordOption = None,
+    summary_identity_token: SummaryTokenOption = None,
+    summary_trust_config: SummaryTrustConfigOption = None,
+    summary_timestamp_url: SummaryTimestampUrlOption = None,
+    summary_expires: SummaryExpiresOption = None,
+    summary_policy_uri: SummaryPolicyUriOption = None,
     threads: ThreadsOption = None,
     json: JsonFlag = False,
 ) -> Answer:
@@ -136,11 +159,14 @@ def verify(
     A parent is a material of the statement, or a step whose output was not published and which you have. With
     `--recursive`, `--parent a/x=DIR` is the parent x of the parent a.
 
+    With `--summary`, whoever verifies passes the result on: a SLSA verification summary, signed, which others check
+    with `attest verify-summary` in place of doing all this again.
+
     \b
     exit codes
       0  VERIFIED: nothing failed, and everything that can be checked was
       1  REJECTED: something is not as signed or stated
-      2  could not run: there is no verdict
+      2  could not run: there is no verdict, or no summary of it could be written
       3  INCOMPLETE: nothing failed, but something was not checked; or
          VERIFIED below the level that `--require-level` asks for
 
@@ -154,11 +180,12 @@ def verify(
       attest verify ./merged --policy procurement.toml --parent a=./a --parent b=./b
     """
     from model_attest.commands.report_text import report_lines
+    from model_verify.envelope import TimeTrust
     from model_verify.history.folder import load_revocations
     from model_verify.policy import load_policy
     from model_verify.procedure import Request
     from model_verify.procedure import verify as run_procedure
-    from model_verify.sources.detached import DetachedAttestation
+    from model_verify.sources.detached import DetachedAttestation, DetachedSource
 
     models = Models(max_bandwidth=max_bandwidth)
     source = models.at(model)
@@ -189,6 +216,19 @@ def verify(
     trusted += [("timestamping authority", path) for path in tsa or []]
     trusted += [("policy", str(path)) for path in (rules.files if rules else ())]
     notes = [note for what, path in trusted for note in _trust_notes(what, path, local_roots([source]))][:_MOST_NOTES]
+    asked = SummaryOptions(
+        out=summary,
+        verifier=summary_verifier,
+        resource=summary_resource,
+        key=summary_key,
+        password_file=summary_password_file,
+        identity_token=summary_identity_token,
+        trust_config=summary_trust_config,
+        timestamp_url=summary_timestamp_url,
+        expires_days=summary_expires,
+        policy_uri=summary_policy_uri,
+    )
+    plan = asked.plan(source, rules, required_level=require_level, trust=TimeTrust(authorities))
     sources = [source, *parents.values(), *candidates]
     with console.progress("reading", lambda: weight_bytes(sources)) as advance:
         report = run_procedure(
@@ -196,6 +236,8 @@ def verify(
                 source=source,
                 expected_signer=expected_signer,
                 policy=rules,
+                repository=None if plan is None else plan.repository,
+                now=None if plan is None else plan.terms.verified_at,
                 timestamp_authorities=authorities,
                 attestation=outside,
                 depth=depth_of(depth, source),
@@ -216,6 +258,10 @@ def verify(
     if below:
         notes.append(f"level {require_level} is required, this is level {report.level}: exit code {INCOMPLETE}")
     exit_code = INCOMPLETE if below else report.exit_code
+    if plan is not None:
+        said, failed = plan.write(report, source if outside is None else DetachedSource(source, outside))
+        notes += said
+        exit_code = exit_code if failed is None else failed
     return Answer(lines, report.model_dump(mode="json", by_alias=True), exit_code, notes)
 
 

@@ -17,7 +17,7 @@ TokenSource = Callable[[], str]
 
 
 def token_source(
-    read_file: TokenSource | None, trust_config: bytes | None, *, announce: Callable[[str], None]
+    read_file: TokenSource | None, trust_config: bytes | None, *, announce: Callable[[str], None], options: str = "--"
 ) -> TokenSource:
     """Return what fetches a token: from a file, where one is given; else from the CI job; else in a browser.
 
@@ -36,7 +36,8 @@ def token_source(
     if sys.stdin is None or not sys.stdin.isatty():
         raise CallerError(
             "nobody to sign as: no key, no identity of a CI job, and no terminal to ask a person",
-            hint="name a key with `--key`, or a file with `--identity-token`; a job on GitHub needs `id-token: write`",
+            hint=f"name a key with `{options}key`, or a file with `{options}identity-token`; a job on GitHub needs "
+            "`id-token: write`",
         )
     announce("note: whom you name in the browser goes into a log that the signature rests on, for good")
     return lambda: ask_in_browser(trust_config)

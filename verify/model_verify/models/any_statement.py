@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from model_verify.models.wire import Maybe, Open
 
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+STATEMENT_TYPE: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
 CHECKPOINT_ALGORITHM = "model-attest-checkpoint-v1"
 """What a checkpoint root is called among a subject's digests."""
 
