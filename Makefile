@@ -18,16 +18,19 @@ INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint
 unexport PYTHONHOME PYTHONPATH PIP_TARGET PIP_PREFIX PIP_USER
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help demo test lint types fix bench vectors schemas clean which-python FORCE
+.PHONY: help demo test test-hub1 lint types fix bench vectors schemas clean which-python FORCE
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo  ## train, merge, sign, verify and catch three attacks, on this machine alone
 	@$(VENV)/bin/attest demo
 
 test: $(VENV)/.dev  ## run the tests, with coverage of model_verify
 	$(PY) -m pytest --cov --numprocesses logical --dist worksteal $(ARGS)
+
+test-hub1: $(VENV)/.hub1  ## run the tests of the Hub with version 1 of its client
+	PYTHONPATH=verify:attest $(VENV)/hub1/bin/python -m pytest tests/hub $(ARGS)
 
 lint: $(VENV)/.dev  ## check style, format and the dependency rule
 	$(VENV)/bin/ruff check .
@@ -102,3 +105,11 @@ $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
 	@$(INSTALL) hatchling
 	@$(INSTALL) --no-build-isolation --editable '.[dev]'
 	@touch $(VENV)/.demo $@
+
+# huggingface_hub 1.x and 2.x cannot be installed together; the verifier takes both.
+$(VENV)/.hub1: $(VENV)/.python constraints-hub1.txt
+	@echo 'installing huggingface_hub 1.x into $(VENV)/hub1' >&2
+	@$(PY) -m venv --clear $(VENV)/hub1
+	@$(VENV)/hub1/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-hub1.txt \
+	  huggingface_hub cryptography hypothesis numpy pydantic pytest pyyaml typer
+	@touch $@
