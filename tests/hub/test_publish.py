@@ -73,6 +73,18 @@ def test_the_text_says_what_was_done(attest: Attest, hub: Hub, folder: Path, key
     assert "the Hub's digests are those that were signed" in run.out
 
 
+def test_a_model_sig_goes_with_it_and_an_older_one_does_not(attest: Attest, hub: Hub, folder: Path, key: Path) -> None:
+    (folder / "model.sig").write_text("{}")
+    refused = attest("publish", folder, "town/model", "--key", key)
+    assert (refused.code, hub.storage.repositories) == (2, {})
+    run = attest("publish", folder, "town/model", "--key", key, "--oms", "--json")
+    assert run.code == 0
+    assert on_the_hub(hub, run.document["commit"])["model.sig"] == (folder / "model.sig").read_bytes()
+    verified = attest("verify", f"town/model@{run.document['commit']}", "--key", public(key), "--json")
+    assert (verified.code, verified.document["verdict"]) == (0, "VERIFIED")
+    assert verified.document["model_sig"]["binds"]
+
+
 def test_every_byte_can_be_read_back(attest: Attest, hub: Hub, folder: Path, key: Path) -> None:
     run = attest("publish", folder, "town/model", "--key", key, "--depth", "full", "--json")
     assert (run.code, run.document["report"]["verdict"], run.document["report"]["depth"]) == (0, "VERIFIED", "full")

@@ -17,6 +17,7 @@ from model_attest.commands.arguments import (
     place,
     weight_bytes,
 )
+from model_attest.commands.model_sig import OmsOption, check_oms, has_model_sig
 from model_attest.commands.references import DepthName, Models, depth_of
 from model_attest.console import Answer, size_text
 from model_verify.errors import CallerError, SourceMissing
@@ -59,6 +60,7 @@ def publish(
         DepthName,
         typer.Option("--depth", help="hub: the Hub's digests are compared. full: every byte is read back."),
     ] = DepthName.hub,
+    oms: OmsOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would happen; sign and send nothing.")] = False,
     json: JsonFlag = False,
 ) -> Answer:
@@ -94,10 +96,18 @@ def publish(
         return _dry_answer(folder, target, there)
     depth_there = depth_of(depth)
     signer = choose_signer(key, password_file, identity_token, trust_config)
+    if oms:
+        check_oms(signer)
+    elif has_model_sig(source.root):
+        raise CallerError(
+            f"{folder}/model.sig would not fit the new attestation", hint="remove it, or make it again with `--oms`"
+        )
     _refuse_others(_plan(folder, there, None), remove_others)
     name = target.repository.split("/")[1] if name is None else name
     with console.progress("signing", lambda: total_bytes(source)) as advance:
-        signed = sign_folder(place(folder), signer, name=name, version=version, uri=target.purl, progress=advance)
+        signed = sign_folder(
+            place(folder), signer, name=name, version=version, uri=target.purl, progress=advance, oms=oms
+        )
     assert signed.signature.signer is not None
     plan = _plan(folder, there, _signed_manifest(folder))
     shows_progress = sys.stderr is not None and sys.stderr.isatty()

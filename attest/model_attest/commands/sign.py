@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +16,7 @@ from model_attest.commands.arguments import (
     folder_at,
     place,
 )
+from model_attest.commands.model_sig import OmsOption, check_oms, has_model_sig
 from model_attest.commands.trust import (
     CertificateOption,
     CertificateRootOption,
@@ -35,7 +35,6 @@ from model_verify.errors import CallerError
 if TYPE_CHECKING:
     from model_attest.commands.documents import SignAnswer
     from model_attest.sign import SignResult
-    from model_attest.signers.signer import Signer
     from model_verify.models.history import Superseded
     from model_verify.report import ReportTime
 
@@ -67,10 +66,7 @@ def sign(
         str | None,
         typer.Option("--detached", metavar="OUT", help="A new folder for the attestation; DIR is not written to."),
     ] = None,
-    oms: Annotated[
-        bool,
-        typer.Option("--oms", help="Write DIR/model.sig of OpenSSF Model Signing too, over all of it."),
-    ] = False,
+    oms: OmsOption = False,
     reason: Annotated[
         str | None, typer.Option("--reason", help="Why this takes the place of your attestation that is here.")
     ] = None,
@@ -126,7 +122,7 @@ def sign(
     else:
         chosen = choose_signer(key, password_file, identity_token, trust_config)
     if oms:
-        _check_oms(chosen, detached)
+        check_oms(chosen, detached=detached is not None)
     signer = timestamped(chosen, timestamp_url)
     with console.progress("signing", lambda: total_bytes(source)) as advance:
         result = sign_folder(
@@ -167,27 +163,14 @@ def sign(
         notes.append(f"note: whose the timestamp of {timestamp_url} is was not checked: `--tsa` names whom you trust")
     if result.uri is None:
         notes.append("note: no `--uri` names a repository: in the Hub's cache, copies of this will be rejected")
-    if detached is None and not oms and os.path.lexists(place(folder) / OMS_SIGNATURE_PATH):
-        notes.append(
-            f"warning: {folder}/{OMS_SIGNATURE_PATH} was made before this attestation: make it again, or use `--oms`"
-        )
+    if detached is None and not oms and has_model_sig(place(folder)):
+        notes.append(f"warning: {folder}/model.sig was made before this attestation: make it again, or use `--oms`")
     if result.replaced_steps > len(result.steps):
         notes.append(
             f"warning: the attestation that was here stated {result.replaced_steps} steps, this one states "
             f"{len(result.steps)}: steps are taken from {folder}/.attest/steps, which is not published"
         )
     return Answer(_lines(folder, result, answer, trust_config, detached), members(answer), notes=notes)
-
-
-def _check_oms(signer: Signer, detached: str | None) -> None:
-    """Raise where no `model.sig` can be had, before hours of reading."""
-    from model_attest.oms import require_ecdsa
-    from model_attest.signers.key import KeySigner
-
-    if detached is not None:
-        raise CallerError("`--oms` with `--detached`", hint="a `model.sig` lies in the model's folder")
-    if isinstance(signer, KeySigner):
-        require_ecdsa(signer.public_key)
 
 
 def _lines(
