@@ -54,6 +54,8 @@ def make_model_sig(
     bundle = signer.sign(statement)
     signed, _ = check_own_bundle(bundle, signer, statement, trust)
     expected = signer.expected(signed)
+    if signed.leaf is not None:
+        require_ecdsa(signed.leaf.key)
     if isinstance(expected, PublicKey):
         require_ecdsa(expected)
         bundle = _named_as_oms_does(bundle, expected)
@@ -65,9 +67,9 @@ def make_model_sig(
 def require_ecdsa(key: PublicKey) -> None:
     """Raise `CallerError` for a key that OMS has no signatures of."""
     if key.kind not in ("p256", "p384"):
-        name = {"ed25519": "Ed25519", "ml-dsa-65": "ML-DSA"}[key.kind]
         raise CallerError(
-            f"OpenSSF Model Signing has no {name}", hint="sign with a P-256 or P-384 key, or leave `--oms` out"
+            f"OpenSSF Model Signing has no signatures by keys of type {key.kind}",
+            hint="sign with a P-256 or P-384 key, or leave `--oms` out",
         )
 
 

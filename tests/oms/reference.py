@@ -52,6 +52,15 @@ def sign_with_key(folder: Path, private_key: Path, how: Serialization = SIMPLE) 
     return folder / "model.sig"
 
 
+def sign_with_certificate(
+    folder: Path, private_key: Path, certificate: Path, chain: Iterable[Path], how: Serialization = SIMPLE
+) -> None:
+    with _quiet():
+        signing.Config().use_certificate_signer(
+            private_key=private_key, signing_certificate=certificate, certificate_chain=chain
+        ).set_hashing_config(how.config()).sign(folder, folder / "model.sig")
+
+
 def sign_with_token(folder: Path, token: str, trust_config: Path, how: Serialization = SIMPLE) -> None:
     with _quiet():
         signing.Config().use_sigstore_signer(
@@ -62,6 +71,13 @@ def sign_with_token(folder: Path, token: str, trust_config: Path, how: Serializa
 def problem_with_key(folder: Path, public_key: Path, how: Serialization | None = None) -> str | None:
     """Return why it refuses the `model.sig` of a folder, or None."""
     return _problem(verifying.Config().use_elliptic_key_verifier(public_key=public_key), folder, how)
+
+
+def problem_with_certificate(folder: Path, roots: Path) -> str | None:
+    config = verifying.Config()
+    with _quiet():
+        config.use_certificate_verifier(certificate_chain=[roots])
+    return _problem(config, folder, None)
 
 
 def problem_with_identity(folder: Path, identity: str, issuer: str, trust_config: Path) -> str | None:

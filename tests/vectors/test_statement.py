@@ -3,19 +3,12 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from model_verify.envelope import (
-    ExpectedCertificate,
-    ExpectedIdentity,
-    ExpectedJob,
-    ExpectedSigner,
-    Identity,
-    PublicKey,
-    TimestampAuthority,
-)
+from model_verify.envelope import TimestampAuthority
 from model_verify.findings import REASONS, Severity
 from model_verify.models import BUNDLE_PATH
 from model_verify.procedure import Request, verify
 from model_verify.sources.local import LocalFolder
+from tests.vectors.signers import expected_signer
 from tests.vectors.vector import Vector
 
 AREA = "statement"
@@ -30,7 +23,7 @@ def test_a_bundle_is_taken_or_refused_as_the_vector_says(vector: Vector, tmp_pat
     now = vector.input.get("now")
     request = Request(
         LocalFolder(tmp_path),
-        expected_signer=_expected(vector),
+        expected_signer=expected_signer(vector),
         repository=vector.input["repository"],
         timestamp_authorities=[
             TimestampAuthority.from_pem((vector.folder / name).read_bytes()) for name in vector.input.get("tsa", ())
@@ -44,18 +37,3 @@ def test_a_bundle_is_taken_or_refused_as_the_vector_says(vector: Vector, tmp_pat
     assert report.verdict != "VERIFIED"
     if "signed_before" in vector.expected:
         assert (report.time and report.time.signed_before) == vector.expected["signed_before"]
-
-
-def _expected(vector: Vector) -> ExpectedSigner | None:
-    if (key := vector.input["key"]) is not None:
-        return PublicKey.from_pem((vector.folder / key).read_bytes())
-    if (named := vector.input.get("certificate")) is not None:
-        crls = tuple((vector.folder / name).read_bytes() for name in named["crls"])
-        return ExpectedCertificate(named["name"], (vector.folder / named["roots"]).read_bytes(), crls)
-    if (job := vector.input.get("job")) is not None:
-        trust_config = (vector.folder / job["trust_config"]).read_bytes()
-        return ExpectedJob(job["issuer"], job["repository"], job.get("workflow"), job.get("ref"), trust_config)
-    if (expected := vector.input.get("identity")) is None:
-        return None
-    trust_config = (vector.folder / expected["trust_config"]).read_bytes()
-    return ExpectedIdentity(Identity(expected["name"], expected["issuer"]), trust_config)

@@ -52,7 +52,7 @@ def describe_model_sig(check: ModelSigCheck | None) -> ReportModelSig | None:
         return None
     listing, content = check.listing, check.content
     return ReportModelSig(
-        signer=describe_expected(check.signature.signer),
+        signer=describe_expected(check.signature.signer, anchor=check.signature.anchor),
         time=describe_time(check.signature.time),
         serialization=None if listing is None else "files" if listing.shard_bytes is None else "shards",
         hash_type=None if listing is None else listing.hash_type,

@@ -21,11 +21,12 @@ OmsOption = Annotated[
 def check_oms(signer: Signer, *, detached: bool = False) -> None:
     """Raise `CallerError` where no `model.sig` can be had, before hours of reading."""
     from model_attest.oms import require_ecdsa
+    from model_attest.signers.certificate import CertificateSigner
     from model_attest.signers.key import KeySigner
 
     if detached:
         raise CallerError("`--oms` with `--detached`", hint="a `model.sig` lies in the model's folder")
-    if isinstance(signer, KeySigner):
+    if isinstance(signer, KeySigner | CertificateSigner):
         require_ecdsa(signer.public_key)
 
 

@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from model_attest.signers.bundling import SigningKey, chain_bundle
-from model_verify.envelope import ExpectedCertificate, SignedPayload
+from model_verify.envelope import ExpectedCertificate, PublicKey, SignedPayload
 from model_verify.errors import CertificateUnreadable, OutputError
 from model_verify.models import MAX_CERTIFICATES
 
@@ -35,6 +35,10 @@ class CertificateSigner:
         if len(self._chain) > MAX_CERTIFICATES:
             raise CertificateUnreadable(f"more than {MAX_CERTIFICATES} certificates below a root")
         self._roots = roots
+
+    @property
+    def public_key(self) -> PublicKey:
+        return self._key.public_key
 
     def sign(self, statement: bytes) -> bytes:
         """Return the bundle, as canonical JSON, that carries `statement` under the key's signature."""

@@ -1,6 +1,7 @@
 """A `model.sig` of OpenSSF Model Signing: whether a signer whom the caller named binds the folder's bytes. Spec: oms.
 
     hint      how such a bundle names its key
+    roots     chains of certificates as it sends them
     signer    whether somebody whom the caller named signed it
     listing   from the signed payload to what it lists, checked for its form
     hashes    the hashes that it may be made with

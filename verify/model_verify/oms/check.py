@@ -18,6 +18,7 @@ from model_verify.files import OMS_SIGNATURE_PATH
 from model_verify.findings import Finding, Severity
 from model_verify.oms.content import Attested, ContentCheck, check_content
 from model_verify.oms.listing import Listing, read_listing
+from model_verify.oms.roots import without_roots
 from model_verify.oms.signer import check_signer, claimed
 from model_verify.sources.source import Entry, EntryKind, Source, read_whole
 
@@ -93,4 +94,5 @@ def _open(source: Source, entry: Entry) -> SignedPayload:
         raise MalformedDocument(
             "OMS_BUNDLE_MALFORMED", f"{entry.size_bytes} bytes", rule=f"at most {MAX_BUNDLE_BYTES} bytes"
         )
-    return open_bundle(read_whole(source, OMS_SIGNATURE_PATH, max_bytes=MAX_BUNDLE_BYTES))
+    data = read_whole(source, OMS_SIGNATURE_PATH, max_bytes=MAX_BUNDLE_BYTES)
+    return open_bundle(without_roots(data, max_bytes=MAX_BUNDLE_BYTES))

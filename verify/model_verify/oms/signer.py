@@ -41,19 +41,24 @@ def check_signer(
     Raises `SigstoreMissing` and `TrustConfigUnreadable` where an identity is expected and this cannot be found out.
     """
     named = [signer for signer in expected if _names(signed, signer)]
+    reasons: list[Finding] = []
     for signer in (*named, *(other for other in expected if other not in named)):
         signature = check_signature(signed, signer, trust)
         if signature.holds and accepts(signature):
             findings = tuple(replace(finding, where=OMS_SIGNATURE_PATH) for finding in signature.findings)
             return SignerCheck(signature, findings)
-    code = "OMS_SIGNATURE_INVALID" if named else "OMS_SIGNER_OTHER"
-    whom = _described(named[0]) if named else "a signer named by you"
-    return SignerCheck(findings=(Finding(code, OMS_SIGNATURE_PATH, f"signed by {whom}", claimed(signed)),))
+        reasons += signature.findings
+    if not named:
+        other = Finding("OMS_SIGNER_OTHER", OMS_SIGNATURE_PATH, "signed by a signer named by you", claimed(signed))
+        return SignerCheck(findings=(other,))
+    why = f"{reasons[0].code}: {reasons[0].actual}" if reasons else "your policy does not accept that"
+    invalid = Finding("OMS_SIGNATURE_INVALID", OMS_SIGNATURE_PATH, f"signed by {_described(named[0])}", why)
+    return SignerCheck(findings=(invalid,))
 
 
 def claimed(signed: SignedPayload) -> str:
     """Return whom a bundle names, which it may do wrongly."""
-    return f"key of hint {signed.hint}" if signed.identity is None else str(signed.identity)
+    return signed.named if signed.hint is None else f"key of hint {signed.hint}"
 
 
 def _names(signed: SignedPayload, signer: ExpectedSigner) -> bool:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import toy
 from data import concat, hexed, repeated, stored
 from envelope import STATEMENT_TYPE, Object, Signing, compact
 from folder import A, Given, Outcome, given, incomplete, plain, rejected, vector, verified
-from keys import RELEASE, RELEASE_P384, STRANGER, Key
+from instance import STRANGE
+from keys import RELEASE, RELEASE_P384, STRANGER, Key, pem
 from manifest import Files
+from pki import BETWEEN, CODE, DIGITAL_SIGNATURE, LIFETIME, NAME, NOW, ROOT, Signed, leaf
 from vector import Vector
 
 PATH = "model.sig"
@@ -40,6 +43,8 @@ class ModelSig:
     edit_statement: Edit = lambda statement: None
     edit_bundle: Edit = lambda bundle: None
     hint: str | None = None
+    chain: Signed | None = None
+    """How it is signed under certificates, in place of the key."""
 
     def over(self, files: Files) -> bytes:
         """Return the bundle over some files."""
@@ -60,7 +65,8 @@ class ModelSig:
         self.edit_statement(statement)
         # What the reference writes: numbers that went through a protobuf Struct.
         text = compact(statement).replace(b'"shard_size":1000,', b'"shard_size":1000.0,')
-        bundle = Signing(self.key, hint=self.hint or pem_hint(self.key)).bundle(text)
+        by_key = Signing(self.key, hint=self.hint or pem_hint(self.key))
+        bundle = by_key.bundle(text) if self.chain is None else self.chain.bundle(text)
         self.edit_bundle(bundle)
         return compact(bundle)
 
@@ -171,10 +177,40 @@ def bundles() -> Iterator[Vector]:
     one = given(plain(), place={"folder/model.sig": huge})
     made = vector("oms-huge", "oms §2.1", words, one, warned)
     yield replace(made, files={**made.files, "model.sig": data})
-    chain = ModelSig(
-        edit_bundle=lambda b: b.update(verificationMaterial={"x509CertificateChain": {"certificates": []}})
+    none = ModelSig(edit_bundle=lambda b: b.update(verificationMaterial={"x509CertificateChain": {"certificates": []}}))
+    yield vector("oms-chain-empty", "oms §2.1", "A chain of no certificates.", beside(none), warned)
+
+
+def chains() -> Iterator[Vector]:
+    """Yield signatures under certificates of private authorities."""
+    only = incomplete(MISSING)
+    chain = (leaf(), BETWEEN.certificate)
+    yield chained("oms-chain", "2.6", "By a key that a private authority certified.", Signed(chain), NOW, only)
+    with_root = Signed((*chain, ROOT.certificate))
+    yield chained(
+        "oms-chain-root", "2.6", "The chain has the root at its end, which is left out.", with_root, NOW, only
     )
-    yield vector("oms-chain", "oms §2.1", "An `x509CertificateChain` in place of a signer.", beside(chain), verified(1))
+    stranger = Signed((leaf(by=STRANGE.root), STRANGE.root.certificate))
+    invalid = rejected(MISSING, "OMS_SIGNATURE_INVALID")
+    words = "The chain leads to a root of its own, under the expected name."
+    yield chained("oms-chain-own-root", "2.6", words, stranger, NOW, invalid)
+    words = "The certificate expired a second before the verification, and nothing dates the signature."
+    yield chained("oms-chain-expired", "2.5", words, Signed(chain), LIFETIME[1] + 1, invalid)
+    other = Signed((leaf(extensions=(DIGITAL_SIGNATURE, CODE)), BETWEEN.certificate))
+    words = "The certificate has another name."
+    outcome = incomplete(MISSING, "OMS_SIGNER_OTHER")
+    yield chained("oms-chain-other-name", "2.4", words, other, NOW, outcome)
+
+
+def chained(name: str, clause: str, words: str, signed: Signed, now: int, outcome: Outcome) -> Vector:
+    """Return a vector in which a name in a certificate is expected, at a time."""
+    files = toy.folder(A)
+    folder = {**files, PATH: ModelSig(chain=signed).over(files)}
+    made = vector(name, f"oms §{clause}", words, Given(folder=folder, key=None), outcome)
+    at = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    named = {"certificate": {"name": NAME, "roots": "roots.pem", "crls": []}, "now": at}
+    roots = pem("CERTIFICATE", ROOT.certificate)
+    return replace(made, input={**made.input, **named}, files={**made.files, "roots.pem": roots})
 
 
 def listings() -> Iterator[Vector]:
@@ -323,4 +359,4 @@ def attested(changed: Mapping[str, bytes]) -> Iterator[Vector]:
 
 def vectors() -> list[Vector]:
     """Return all of these."""
-    return [*good(), *signers(), *bundles(), *listings(), *contents()]
+    return [*good(), *signers(), *bundles(), *chains(), *listings(), *contents()]
