@@ -17,7 +17,6 @@ from cryptography.x509.verification import (
     Policy,
     PolicyBuilder,
     Store,
-    VerificationError,
 )
 
 from model_verify.models import MAX_CERTIFICATES
@@ -47,7 +46,10 @@ def verify_chain(
     )
     try:
         path = tuple(verifier.verify(leaf, between).chain)
-    except VerificationError as error:
+    except MemoryError:
+        raise
+    # What an attacker wrote makes it raise more than its own `VerificationError`.
+    except Exception as error:
         raise UntrustedChain(" ".join(str(error).split())[:_MOST_REASON_CHARACTERS]) from error
     # The library finds a way up whatever the order, and passes over what it does not need.
     if path[:-1] != tuple(chain):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import warnings
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
-from model_verify.errors import CertificateUnreadable
+from model_verify.errors import AttestError, CertificateUnreadable
 
 MAX_CERTIFICATES = 1024
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
@@ -23,8 +22,13 @@ def read_certificates(pem: bytes) -> tuple[x509.Certificate, ...]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of certificates that are read all the same
-            return tuple(dict.fromkeys(x509.load_pem_x509_certificates(pem)))
-    except (ValueError, UnsupportedAlgorithm) as error:
+            found = tuple(dict.fromkeys(x509.load_pem_x509_certificates(pem)))
+            for one in found:
+                _ = one.subject, one.issuer, one.extensions  # what is malformed in them is said only when asked
+            return found
+    except MemoryError:
+        raise
+    except Exception as error:
         raise CertificateUnreadable(f"not a certificate: {_reason(error)}") from error
 
 
@@ -37,7 +41,9 @@ def read_crls(data: bytes) -> tuple[x509.CertificateRevocationList, ...]:
         if len(parts) > MAX_CERTIFICATES:
             raise CertificateUnreadable(f"more than {MAX_CERTIFICATES} revocation lists")
         return tuple(x509.load_pem_x509_crl(_CRL + part) for part in parts)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (AttestError, MemoryError):
+        raise
+    except Exception as error:
         raise CertificateUnreadable(f"not a certificate revocation list: {_reason(error)}") from error
 
 

@@ -7,7 +7,6 @@ from datetime import datetime
 from itertools import pairwise
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 
 from model_verify.envelope.authority import MOST_SKEW
@@ -63,7 +62,9 @@ def _is_by(one: x509.CertificateRevocationList, issuer: x509.Certificate) -> boo
             and one.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
             and not any(extension.critical for entry in one for extension in entry.extensions)
         )
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension):
+    except MemoryError:
+        raise
+    except Exception:  # the library has no error of its own for what it cannot read
         return False
 
 
