@@ -32,6 +32,7 @@ from model_attest.commands.hash import hash_weights
 from model_attest.commands.inspect import inspect
 from model_attest.commands.keygen import keygen
 from model_attest.commands.merge import merge
+from model_attest.commands.observe import observe
 from model_attest.commands.publish import publish
 from model_attest.commands.record import COMMANDS as RECORD_COMMANDS
 from model_attest.commands.record import HELP as RECORD_HELP
@@ -209,6 +210,7 @@ _COMMANDS: dict[str, Callable[..., Answer]] = {
     "inspect": inspect,
     "run": run_command,
     "revoke": revoke,
+    "observe": observe,
     "demo": demo,
 }
 

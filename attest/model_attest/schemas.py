@@ -33,6 +33,7 @@ from model_verify.models import (
 from model_verify.models.any_statement import AnyStatementHead
 from model_verify.models.commitment import COMMITMENT_TYPE, Commitment
 from model_verify.models.history import REVOCATION_TYPE, Revocation
+from model_verify.models.observation import OBSERVATION_TYPE, Observation
 from model_verify.models.policy import PolicyDocument
 from model_verify.models.summary import SUMMARY_TYPE, SummaryPredicate
 from model_verify.report import Report
@@ -43,7 +44,7 @@ ID_PREFIX = TYPE_PREFIX + "schemas/v1/"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Document = Literal[
-    "manifest", "statement", "bundle", "step-record", "report", "policy", "revocation", "commit",
+    "manifest", "statement", "bundle", "step-record", "report", "policy", "revocation", "commit", "observation",
     "summary", "summary-report",
 ]  # fmt: skip
 Schema = dict[str, Any]
@@ -57,6 +58,7 @@ _MODELS: Mapping[Document, type[BaseModel] | None] = {
     "policy": PolicyDocument,
     "revocation": None,
     "commit": None,
+    "observation": None,
     "summary": None,
     "summary-report": SummaryReport,
 }
@@ -64,6 +66,7 @@ _REPORTS = (Report, SummaryReport)
 _PREDICATES: Mapping[Document, tuple[str, type[BaseModel]]] = {
     "revocation": (REVOCATION_TYPE, Revocation),
     "commit": (COMMITMENT_TYPE, Commitment),
+    "observation": (OBSERVATION_TYPE, Observation),
     "summary": (SUMMARY_TYPE, SummaryPredicate),
 }
 """Of statements of other types: what they are called, and their models."""

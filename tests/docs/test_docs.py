@@ -31,7 +31,8 @@ _CODE_NAME = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
 _COMMAND = re.compile(r"(?<![\w/.-])attest (?P<name>[a-z]+(?:-[a-z]+)*)\b(?P<rest>.*)")
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 _CLAUSE = re.compile(
-    r"\b(?P<chapter>tensor-tree|manifest|statement|pipeline|merge|verification|history|summary) §(?P<number>[0-9]+)"
+    r"\b(?P<chapter>tensor-tree|manifest|statement|pipeline|merge|verification|history|observation|summary)"
+    r" §(?P<number>[0-9]+)"
 )
 
 _NO_REASON = {"HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN", "HTTPS_PROXY", "SSL_CERT_FILE"}
@@ -170,6 +171,13 @@ def test_the_sessions_on_policies_print_what_they_show(tmp_path: Path) -> None:
     policies = Followed(document, tmp_path, list(follow(document, tmp_path)))
     policies.check()
     assert policies.verdicts[0] == "REJECTED"
+
+
+def test_the_sessions_on_observations_print_what_they_show(tmp_path: Path) -> None:
+    document = ROOT / "docs/observations.md"
+    observations = Followed(document, tmp_path, list(follow(document, tmp_path)))
+    observations.check()
+    assert observations.verdicts == ["VERIFIED level 3"]
 
 
 def test_the_sessions_on_history_print_what_they_show(tmp_path: Path) -> None:

@@ -17,20 +17,28 @@ from jsonschema import Draft202012Validator
 from model_attest import schemas
 from model_attest.commit import build_commitment
 from model_attest.merge import run_merge
+from model_attest.observe import build_observation
 from model_attest.recipes import read_recipe
 from model_attest.revoke import build_revocation, revoked_signer
 from model_attest.sign import sign_folder
 from model_attest.signers.key import KeySigner, generate_key
 from model_attest.summary import SummaryTerms, write_summary
-from model_verify.digest import CheckpointRoot
+from model_verify.digest import CheckpointRoot, FileDigest
 from model_verify.models import ModelIdentity
 from model_verify.models.commitment import Commitment
+from model_verify.models.observation import Observation
 from model_verify.procedure import Request, verify
 from model_verify.sources.local import LocalFolder
 from model_verify.summary import SummaryRequest, judge_summary
 from tests.publisher.conftest import make_model
 
 ROOT = CheckpointRoot(bytes(32))
+OBSERVATION = Observation(
+    uri="pkg:generic/a@1",
+    checkpoint_root=ROOT,
+    manifest_digest=FileDigest(bytes(32)),
+    observed="2026-07-01T12:00:00Z",
+)
 Documents = dict[str, Any]
 
 
@@ -64,6 +72,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
         "summary-report": judge_summary(asked).model_dump(mode="json", by_alias=True),
         "policy": tomllib.loads((schemas.FOLDER.parents[1] / "docs" / "policies" / "procurement.toml").read_text()),
         "commit": json.loads(build_commitment(Commitment(model=ModelIdentity(name="x", checkpoint_root=ROOT)))),
+        "observation": json.loads(build_observation(OBSERVATION)),
         "revocation": json.loads(build_revocation(revoked_signer("0" * 64, None), "lost")),
     }
 
@@ -74,7 +83,7 @@ def problems(document: str, instance: Any) -> list[str]:
 
 
 KINDS = [
-    "manifest", "statement", "bundle", "step-record", "report", "policy", "revocation", "commit",
+    "manifest", "statement", "bundle", "step-record", "report", "policy", "revocation", "commit", "observation",
     "summary", "summary-report",
 ]  # fmt: skip
 
@@ -154,6 +163,8 @@ def edited(document: Any, edit: Callable[[Any], object]) -> Any:
         ("step-record", lambda d: d["step"].update(type="magic")),
         ("policy", lambda d: d.update({"minimum-levle": 3})),
         ("policy", lambda d: d["files"].update(forbidden=["pickles"])),
+        ("observation", lambda d: d["predicate"].update(uri="pkg:huggingface/a/b")),
+        ("observation", lambda d: d["predicate"].pop("observed")),
         ("commit", lambda d: d["predicate"].pop("model")),
         ("commit", lambda d: d["predicate"].update(manifestDigest="0" * 64)),
         ("revocation", lambda d: d.update(predicateType="https://model-attest.github.io/pipeline/v1")),

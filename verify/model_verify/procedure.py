@@ -43,6 +43,7 @@ from model_verify.hub_place import describe_place, fetch_parents, place_findings
 from model_verify.judgement import Case, Judgement, judge
 from model_verify.model_sig import describe_model_sig, hold_model_sig, model_sig_not_checked, what_it_binds
 from model_verify.models import BUNDLE_PATH, LEAVES_PATH, MANIFEST_PATH, Manifest, RunStep, TrainStep
+from model_verify.observation import observe_materials
 from model_verify.oms import ModelSigCheck
 from model_verify.pipeline import Pipeline, check_pipeline
 from model_verify.policy import Evidence, Policy, anchored, evaluate
@@ -100,6 +101,10 @@ class Request:
     """What the caller knows to be revoked, besides what lies in the folder."""
     revokers: Sequence[ExpectedSigner] = ()
     """Who may revoke everything, besides those of the policy."""
+    observations: Sequence[BundleFile] = ()
+    """What others read of the materials."""
+    observers: Sequence[ExpectedSigner] = ()
+    """Whose observations are taken, besides those of the policy's observers."""
     published: datetime | None = None
     """When the model was published, as far as the caller knows."""
     device: str = "auto"
@@ -371,6 +376,10 @@ class _Procedure:
         )
         judgement = judge(case)
         judgement.materials, found = with_origins(judgement.materials, self.request.parents)
+        judgement.materials, seen = observe_materials(
+            judgement.materials, self.request.observations, _observers(self.request), self.trust
+        )
+        found = [*found, *seen]
         self.findings += [*judgement.findings, *found]
         return judgement
 
@@ -553,6 +562,8 @@ def _of_parent(request: Request, name: str, source: Source) -> Request:
         known_signers=_known_signers(request),
         revocations=request.revocations,
         revokers=_revokers(request),
+        observations=request.observations,
+        observers=_observers(request),
         now=request.now,
         timestamp_authorities=_time_trust(request).authorities,
         device=request.device,
@@ -573,6 +584,10 @@ def _known_signers(request: Request) -> list[ExpectedSigner]:
     policy = request.policy.signers if request.policy else None
     named = [request.expected_signer] if request.expected_signer else []
     return [*request.known_signers, *named, *(policy.signers if policy else ())]
+
+
+def _observers(request: Request) -> Sequence[ExpectedSigner]:
+    return (*request.observers, *(request.policy.observers if request.policy else ()))
 
 
 def _revokers(request: Request) -> Sequence[ExpectedSigner]:

@@ -92,6 +92,17 @@ class ReportModel(Wire):
     uri: str | None
 
 
+class ReportObservation(Wire):
+    """Where an observer of the caller's saw a root, and when; that is the observer's word."""
+
+    where: str
+    by: str
+    uri: str
+    observed: str
+    manifest_digest: WireFileDigest
+    signed_before: str | None
+
+
 class ReportMaterial(Wire):
     """A material; `attestation` is what its own attestation came to, where the caller asked to follow it."""
 
@@ -100,12 +111,14 @@ class ReportMaterial(Wire):
     root: WireCheckpointRoot
     status: Literal["matched", "mismatched", "malformed", "missing", "unchecked"]
     actual_root: WireCheckpointRoot | None = None
-    origin: Literal["unknown", "anchored", "hub"] = "unknown"
+    origin: Literal["unknown", "anchored", "observed", "hub"] = "unknown"
     """`hub` where the Hub's word is that these weights are those of the declared repository, at the declared commit."""
     read_from: str | None = None
     """The package URL, with commit, of the repository that was read, where it was read from the Hub."""
     anchor: str | None = None
     """The name that the caller's policy has for its root, where the origin is anchored."""
+    observations: list[ReportObservation] = Field(default_factory=list)
+    """Who saw its root where, of the observers that the caller named."""
     license: str | None = None
     """By the signer's word."""
     attestation: ReportAttestation | None = None

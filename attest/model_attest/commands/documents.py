@@ -167,6 +167,20 @@ class CommitAnswer(Wire):
     time: ReportTime | None
 
 
+class ObserveAnswer(Wire):
+    """`attest observe`: what was there, under which package URL by the observer's word."""
+
+    out: str
+    uri: str
+    checkpoint_root: WireCheckpointRoot
+    manifest_digest: WireFileDigest
+    tensor_count: int
+    file_count: int
+    size_bytes: int
+    signer: ReportSigner
+    time: ReportTime | None
+
+
 class RevokeAnswer(Wire):
     """`attest revoke`: what is revoked, and who says so."""
 

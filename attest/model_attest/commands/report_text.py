@@ -227,7 +227,8 @@ def _material(material: ReportMaterial) -> Area:
         word += f", read from {material.read_from}"
     if material.origin == "hub":
         word += ", which is its origin by the Hub's word"
-    return Area(f"material {material.id}", status, f"{text}{anchor}{word}")
+    seen = tuple(f"{one.by} saw this root at {one.uri} by {one.observed}" for one in material.observations)
+    return Area(f"material {material.id}", status, f"{text}{anchor}{word}", details=seen)
 
 
 def _material_outcome(material: ReportMaterial) -> tuple[Status, str]:

@@ -125,6 +125,14 @@ def verify(
     depth: DepthOption = DepthName.full,
     fetch_parents: FetchParentsFlag = False,
     max_bandwidth: BandwidthOption = None,
+    observation: Annotated[
+        list[str] | None,
+        typer.Option("--observation", metavar="PATH", help="What an observer saw of a parent; repeatable."),
+    ] = None,
+    observer_key: Annotated[
+        list[str] | None,
+        typer.Option("--observer-key", metavar="PUB", help="An observer whose word you take; repeatable."),
+    ] = None,
     published: Annotated[
         str | None,
         typer.Option("--published", metavar="TIME", help="When it was published, as 2026-07-01T12:00:00Z."),
@@ -182,6 +190,7 @@ def verify(
     from model_attest.commands.report_text import report_lines
     from model_verify.envelope import TimeTrust
     from model_verify.history.folder import load_revocations
+    from model_verify.observation import load_observation
     from model_verify.policy import load_policy
     from model_verify.procedure import Request
     from model_verify.procedure import verify as run_procedure
@@ -201,6 +210,10 @@ def verify(
     authorities = read_authorities(tsa)
     outside = None if attestation is None else DetachedAttestation(place(attestation))
     rules = None if policy is None else load_policy(place(policy))
+    observations = [load_observation(place(text)) for text in observation or []]
+    observers = [read_public_key(path) for path in observer_key or []]
+    if observations and not observers and (rules is None or not rules.observers):
+        raise CallerError("`--observation`, and no observer is named", hint="`--observer-key PUB`, or a policy's")
     time_of_publication = None if published is None else moment("--published", published)
     revoked = [] if revocations is None else load_revocations(place(revocations))
     parents = models.named("--parent", parent or [])
@@ -248,6 +261,8 @@ def verify(
                 parent_signers=parent_signers,
                 revocations=revoked,
                 published=time_of_publication,
+                observations=observations,
+                observers=observers,
                 device=device.value,
                 threads=threads,
                 progress=advance,

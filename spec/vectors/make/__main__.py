@@ -25,7 +25,7 @@ AREAS = [
     "verify", "verify_files", "verify_weights",
     "verify_pipeline", "verify_steps", "verify_forms", "verify_adapters", "verify_gguf", "verify_ancestors",
     "verify_detached", "verify_mergekit", "verify_training", "verify_evidence", "verify_model_sig", "policy",
-    "revocation", "superseded", "commitment", "sample", "summary", "worked",
+    "revocation", "superseded", "commitment", "observation", "sample", "summary", "worked",
 ]  # fmt: skip
 
 

@@ -105,7 +105,7 @@ class TimestampRules(PolicyPart):
 
 
 class ParentRules(PolicyPart):
-    origin: Literal["anchored"] | None = None
+    origin: Literal["anchored", "observed"] | None = None
     allowed: Entries[ParentPattern] | None = None
     denied: Entries[ParentPattern] | None = None
 
@@ -146,6 +146,8 @@ class PolicyDocument(PolicyPart):
     signers: SignerRules | None = None
     timestamps: TimestampRules | None = None
     revocations: RevocationRules | None = None
+    observers: NamedSigners | None = None
+    """Whose observations of materials are taken."""
     anchors: (
         Annotated[
             dict[Annotated[str, StringConstraints(min_length=1, max_length=256)], WireCheckpointRoot],

@@ -34,7 +34,6 @@ from model_verify.models.policy import (
     LicenseRules,
     NamedSigners,
     PolicyDocument,
-    RevocationRules,
     SignerRules,
     TimestampRules,
 )
@@ -85,6 +84,8 @@ class Policy:
     """Whose timestamps count, where the caller names no others."""
     revokers: tuple[ExpectedSigner, ...] = ()
     """Who may revoke everything."""
+    observers: tuple[ExpectedSigner, ...] = ()
+    """Whose observations are taken."""
     files: tuple[Path, ...] = ()
     """What it was read from: the policy file, and those that it names."""
 
@@ -124,8 +125,13 @@ def read_policy(data: bytes, *, name: str, read_file: ReadFile) -> Policy:
         raise CallerError(f"{name}: anchors: one root under two names", hint="a root has one name in a report")
     signers = None if rules.signers is None else _accepted(rules.signers, name, read_file)
     authorities = () if rules.timestamps is None else tuple(_authorities(rules.timestamps, name, read_file))
-    revokers = () if rules.revocations is None else _known(rules.revocations, name, read_file)
-    return Policy(FileDigest(hashlib.sha256(data).digest()), rules, signers, anchors, authorities, revokers)
+    revokers = (
+        ()
+        if rules.revocations is None
+        else _known(rules.revocations.signers, f"{name}: revocations.signers", read_file)
+    )
+    observers = () if rules.observers is None else _known(rules.observers, f"{name}: observers", read_file)
+    return Policy(FileDigest(hashlib.sha256(data).digest()), rules, signers, anchors, authorities, revokers, observers)
 
 
 def _parse(data: bytes, name: str) -> dict[str, Any]:
@@ -187,11 +193,11 @@ def _accepted(rules: SignerRules, name: str, read_file: ReadFile) -> AcceptedSig
     return AcceptedSigners(signers, frozenset({*hints, *(rules.hints or ())}))
 
 
-def _known(rules: RevocationRules, name: str, read_file: ReadFile) -> tuple[ExpectedSigner, ...]:
-    signers = _signers(rules.signers, f"{name}: revocations.signers", read_file)
+def _known(rules: NamedSigners, table: str, read_file: ReadFile) -> tuple[ExpectedSigner, ...]:
+    signers = _signers(rules, table, read_file)
     if not signers:
         raise CallerError(
-            f"{name}: revocations.signers: names nobody",
+            f"{table}: names nobody",
             hint="name `keys`, `identities`, `jobs` or `certificates`, or leave it out",
         )
     return signers

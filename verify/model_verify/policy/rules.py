@@ -119,7 +119,7 @@ def _parents(rules: ParentRules | None, materials: Sequence[ReportMaterial]) -> 
     if rules is None:
         return
     for material in materials:
-        if rules.origin is not None and material.origin != rules.origin:
+        if rules.origin is not None and material.origin not in ("anchored", rules.origin):
             yield Finding("POLICY_MATERIAL", material.id, f"origin {rules.origin}", _parent_text(material))
         allowed = rules.allowed
         if allowed is not None and not any(_matches(entry, material) for entry in allowed):

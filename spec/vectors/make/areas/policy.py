@@ -132,6 +132,27 @@ def revokers() -> Iterator[Vector]:
         yield refused(name, "§2", "Revokers that are refused.", text, key)
 
 
+def observers() -> Iterator[Vector]:
+    """Yield whose observations are taken: the names alone, as a policy names no observation."""
+    good = given(claim())
+    named = '[observers]\nkeys = ["other.pub"]\n'
+    yield held("observers", "§2", "An observer is named, and nothing was observed.", good, named, verified(3))
+    origin = '[parents]\norigin = "observed"\n'
+    wanted = rejected("POLICY_MATERIAL")
+    yield held("observed-none", "§3", "Observed parents are asked for, and none is.", good, named + origin, wanted)
+    both = f'[anchors]\n"a" = "{ROOT_A}"\n"b" = "{ROOT_B}"\n'
+    yield held("observed-anchored", "§3", "Anchored parents are as good.", good, both + origin, verified(3))
+    words = "An observer is accepted as no signer."
+    strange = given(claim(signing=Signing(STRANGER)), key=None)
+    yield held("observer-no-signer", "§2", words, strange, named, incomplete("SIGNER_NOT_EXPECTED"))
+    for name, text, key in (
+        ("observers-nobody", "[observers]\n", "observers"),
+        ("observers-hints", f'[observers]\nhints = ["{RELEASE.hint()}"]\n', "observers.hints"),
+        ("origin-other", '[parents]\norigin = "hub"\n', "parents.origin"),
+    ):
+        yield refused(name, "§2", "Observers and origins that are refused.", text, key)
+
+
 def parents() -> Iterator[Vector]:
     """Yield policy §3."""
     made = licensed()
@@ -358,5 +379,5 @@ def malformed() -> Iterator[Vector]:
 
 def vectors() -> Iterator[Vector]:
     """Yield the vectors of this area."""
-    for part in (signers, revokers, parents, licences, outcomes, times, malformed):
+    for part in (signers, revokers, observers, parents, licences, outcomes, times, malformed):
         yield from part()

@@ -1,0 +1,94 @@
+"""`attest observe`: sign what is there, of a model that its publisher does not attest to."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated
+
+import typer
+
+from model_attest import console
+from model_attest.commands.arguments import (
+    JsonFlag,
+    PasswordOption,
+    TrustConfigOption,
+    choose_signer,
+    folder_at,
+    place,
+)
+from model_attest.commands.trust import TimestampUrlOption, TsaOption, read_authorities, timestamped
+from model_attest.console import Answer, size_text
+
+
+def observe(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="The model folder.")],
+    out: Annotated[str, typer.Option("--out", metavar="OUT", help="A new folder for the observation.")],
+    uri: Annotated[
+        str | None,
+        typer.Option("--uri", metavar="PURL", help="Where it is from: pkg:huggingface/ORG/NAME@COMMIT."),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="FILE", help="The private key, PEM; else an identity signs.")
+    ] = None,
+    password_file: PasswordOption = None,
+    identity_token: Annotated[
+        str | None,
+        typer.Option(
+            "--identity-token", metavar="FILE", help="Who signs; else the CI job that this runs in, or who answers."
+        ),
+    ] = None,
+    trust_config: TrustConfigOption = None,
+    timestamp_url: TimestampUrlOption = None,
+    tsa: TsaOption = None,
+    json: JsonFlag = False,
+) -> Answer:
+    """Read a model once, and sign what was there.
+
+    Writes OUT: the digests of all files, the roots of all tensors and their leaves, and a signed statement that this is
+    what PURL has. It claims nothing of where the weights come from. Others who name you as an observer then know
+    the root of a parent whose publisher attests to nothing: `attest verify --observation OUT --observer-key PUB`.
+
+    \b
+    exit codes
+      0  OUT is written
+      2  could not observe; then OUT is not there
+
+    \b
+    example
+      attest observe ./a --uri pkg:huggingface/lab/a-7b@0123…cdef --key office --out a.observed
+    """
+    from model_attest.commands.documents import ObserveAnswer, members
+    from model_attest.inventory import total_bytes
+    from model_attest.observe import observe_folder
+    from model_verify.envelope import TimeTrust
+    from model_verify.manifest import primary
+    from model_verify.signature_report import describe_expected, describe_time
+
+    source = folder_at(folder)
+    signer = timestamped(choose_signer(key, password_file, identity_token, trust_config), timestamp_url)
+    trust = TimeTrust(read_authorities(tsa))
+    with console.progress("reading", lambda: total_bytes(source)) as advance:
+        result = observe_folder(place(folder), place(out), signer, uri=uri, trust=trust, progress=advance)
+    assert result.signature.signer is not None
+    seen, manifest = result.observation, result.inventory.manifest
+    answer = ObserveAnswer(
+        out=out,
+        uri=seen.uri,
+        checkpoint_root=seen.checkpoint_root,
+        manifest_digest=seen.manifest_digest,
+        tensor_count=len(primary(manifest).tensors or ()),
+        file_count=len(manifest.files),
+        size_bytes=sum(file.size_bytes for file in manifest.files),
+        signer=describe_expected(result.signature.signer),
+        time=describe_time(result.signature.time),
+    )
+    lines = [
+        f"observed  {folder}: {answer.uri} by your word",
+        f"  weights   {answer.tensor_count} tensors, {answer.checkpoint_root}",
+        f"  files     {answer.file_count}, {size_text(answer.size_bytes)}",
+        f"  signer    {answer.signer.described}",
+        *([f"  time      before {answer.time.signed_before}"] if answer.time else []),
+        f"  bundle    {result.bundle_path}",
+        f"others take it by `attest verify … --observation {shlex.quote(out)} --observer-key PUB`",
+    ]
+    return Answer(lines, members(answer))
