@@ -71,6 +71,7 @@ from model_verify.signature_report import (
 from model_verify.sources.detached import DetachedAttestation, DetachedSource
 from model_verify.sources.source import Entry, EntryKind, Reach, Source, read_whole
 from model_verify.statement import Statement, read_statement
+from model_verify.unattested import describe_unattested
 
 MAX_LEAF_FILE_BYTES = 1 << 30
 _MOST_NAMED = 5
@@ -142,6 +143,7 @@ class _Procedure:
         self.repository = request.repository or request.source.repository
         self.place = describe_place(request.source)
         self.findings: list[Finding] = []
+        self.is_unattested = False
         self.signed: SignedPayload | None = None
         self.signature = SignatureCheck()
         self.accepted: ExpectedSigner | None = None
@@ -190,6 +192,7 @@ class _Procedure:
         self.findings += place_findings(self.place)
         entry = self.attestation_entry(BUNDLE_PATH)
         if entry is None:
+            self.is_unattested = True
             stop = self.stop("ATTESTATION_MISSING", BUNDLE_PATH)
             self.v7_model_sig()
             raise stop
@@ -438,6 +441,7 @@ class _Procedure:
             commit=self.source.commit,
             depth=self.request.depth.value,
             hub=self.place,
+            unattested=describe_unattested(self.source) if self.is_unattested else None,
             verdict=verdict,
             level=level,
             headline=f"{verdict}{f' level {level}' if level else ''}: {link}{more}",

@@ -240,6 +240,25 @@ class ReportHub(Wire):
     reach: Literal["branch", "proposal", "unknown"]
 
 
+class ReportStatedFile(Wire):
+    """A file and its SHA-256 by the word of the Hub."""
+
+    path: str
+    size_bytes: int
+    stated_digest: WireFileDigest
+
+
+class ReportUnattested(Wire):
+    """What is known of a model without an attestation: nobody has checked any of it.
+
+    `claimed_base_models` and `claimed_relation` are what its card says of where the weights come from.
+    """
+
+    files: list[ReportStatedFile]
+    claimed_base_models: list[str]
+    claimed_relation: str | None
+
+
 class ReportFinding(Wire):
     code: str
     severity: Literal["fail", "incomplete", "warn", "note"]
@@ -306,6 +325,7 @@ class Report(Wire):
     commit: str | None
     depth: Literal["full", "hub"] = "full"
     hub: ReportHub | None = None
+    unattested: ReportUnattested | None = None
     verdict: Verdict
     level: Literal[1, 2, 3] | None
     headline: str

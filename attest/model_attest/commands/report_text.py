@@ -34,6 +34,7 @@ from model_verify.report import (
 
 _OF_HISTORY = ("commitment", "supersedes", "revocations")
 _NOT_REACHED = "not reached"
+_MOST_STATED_FILES = 20
 _MOST_NAME_CHARACTERS = 24
 
 _AREA_OF_CLAUSE = {
@@ -69,8 +70,23 @@ def report_lines(report: Report, *, required_level: int | None = None) -> list[s
     if any(material.attestation for material in report.materials):
         lines += ["lineage", *_tree(report.materials, "  ")]
     lines += [f"held against: {candidate.label}, {candidate.root}" for candidate in report.candidates]
+    lines += _unattested_lines(report)
     lines += [f"not checked: {item.what} ({item.why})" for item in report.not_checked]
     return lines + [f"hint: {hint}" for hint in _hints(report)]
+
+
+def _unattested_lines(report: Report) -> Iterator[str]:
+    """Yield what is known of a model that nobody attests, as what it is: somebody's word."""
+    known = report.unattested
+    if known is None:
+        return
+    for file in known.files[:_MOST_STATED_FILES]:
+        yield f"by the Hub's word: {file.path}, {size_text(file.size_bytes)}, {file.stated_digest}"
+    if len(known.files) > _MOST_STATED_FILES:
+        yield f"by the Hub's word: {len(known.files) - _MOST_STATED_FILES} more files, which `--json` lists"
+    if known.claimed_base_models:
+        relation = f" ({known.claimed_relation})" if known.claimed_relation else ""
+        yield f"the card claims: made from {', '.join(known.claimed_base_models)}{relation}; nobody has checked it"
 
 
 def _tree(materials: Sequence[ReportMaterial], indent: str) -> Iterator[str]:
@@ -320,7 +336,13 @@ def _hints(report: Report) -> Iterator[str]:
     codes = {finding.code for finding in report.findings}
     signed_otherwise = report.model_sig or any(item.what == OMS_SIGNATURE_PATH for item in report.not_checked)
     if "ATTESTATION_MISSING" in codes and not signed_otherwise:
-        yield "nothing is signed here: ask whoever published it; `attest hash` gives the root of what is there"
+        root = "`attest hash` gives the root of what is there"
+        if report.hub is not None:
+            repository = report.hub.repository.removeprefix("pkg:huggingface/")
+            root = (
+                f"`hf download {repository} --revision {report.hub.commit}`, and `attest hash` of that, give its root"
+            )
+        yield f"nothing is signed here: ask whoever published it; {root}"
     if "WEIGHTS_NOT_READ" in codes:
         yield "`--depth full` reads every byte of it, and of its parents"
     yield from _signer_hints(report.signer, codes)
