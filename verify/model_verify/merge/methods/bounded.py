@@ -11,7 +11,7 @@ from model_verify.merge.backend import Backend
 from model_verify.merge.kernel import Block, Call, Opinion, Standing
 from model_verify.merge.methods.mergekit import MergekitKernel
 from model_verify.merge.methods.sums import Adder
-from model_verify.merge.torch_kernel import TORCH_DTYPES, load_block
+from model_verify.merge.torch_kernel import TORCH_DTYPES, is_finite, load_block
 
 _PIECE_ELEMENTS = 1 << 20
 
@@ -45,7 +45,7 @@ class BoundedKernel(MergekitKernel):
     def judge(self, operands: Sequence[Block], out: Block, there: Block) -> Opinion:
         """Return what is to be said of `there`; nothing of operands that are not finite."""
         values = [load_block(operand, "cpu").to(self.dtype) for operand in operands]
-        if not all(bool(value.isfinite().all()) for value in values):
+        if not all(is_finite(value) for value in values):
             return Opinion(Standing.DIFFERENT)
         return self.opinion(values, load_block(there, "cpu"))
 

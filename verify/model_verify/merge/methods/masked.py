@@ -15,7 +15,7 @@ from model_verify.merge.kernel import Block, Buffer, Call, Opinion, Standing
 from model_verify.merge.methods.examination import Combination, Examination, Given, Kept, Method
 from model_verify.merge.methods.mergekit import MergekitKernel
 from model_verify.merge.methods.sums import Adder, in_lanes, in_order
-from model_verify.merge.torch_kernel import TORCH_DTYPES, load_block
+from model_verify.merge.torch_kernel import TORCH_DTYPES, is_finite, load_block
 
 _MOST_INPUTS = 6
 """Inputs but for the base, all combinations of which are tried."""
@@ -114,7 +114,7 @@ class MaskedKernel(MergekitKernel):
         if refusal:
             return Opinion(Standing.DIFFERENT, refusal)
         base_E, deltas_NE = self._split(operands)
-        if not all(bool(values_E.isfinite().all()) for values_E in (base_E, *deltas_NE)):
+        if not all(is_finite(values_E) for values_E in (base_E, *deltas_NE)):
             return Opinion(Standing.DIFFERENT, "an operand, or its difference from the base, is not finite")
         there_E = load_block(there, "cpu").reshape(-1)
         untouched_E = torch.stack([delta_E.reshape(-1) == 0 for delta_E in deltas_NE]).all(dim=0)
