@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import warnings
 
-from cryptography import x509
-
 from model_verify.canonical import Json, dumps, loads
 from model_verify.errors import MalformedJson
 from model_verify.models import MAX_CERTIFICATES, decode_base64
@@ -41,6 +39,8 @@ def _is_root(member: Json) -> bool:
     der = member.get("rawBytes") if isinstance(member, dict) else None
     if not isinstance(der, str):
         return False
+    from cryptography import x509  # only here, so that signatures by keys do not wait for X.509
+
     with warnings.catch_warnings(), contextlib.suppress(ValueError, x509.InvalidVersion):
         warnings.simplefilter("ignore")  # of certificates that an attacker wrote
         certificate = x509.load_der_x509_certificate(decode_base64(der))
