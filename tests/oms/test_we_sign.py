@@ -69,6 +69,15 @@ def test_an_identity_signs_both_and_the_reference_takes_it(model: Path, tmp_path
         assert report.model_sig.binds
 
 
+def test_a_dated_one_is_taken_too(model: Path, pair: KeyPair, attest: Attest) -> None:
+    with running() as instance:
+        url = f"{instance.url}/api/v1/timestamp"
+        assert attest("sign", model, "--key", pair.private, "--timestamp-url", url, "--oms").code == 0
+    assert "rfc3161Timestamps" in (model / "model.sig").read_text()
+    assert problem_with_key(model, pair.public) is None
+    assert verified(model, pair.key).verdict == "VERIFIED"
+
+
 def test_attest_first_then_the_reference(model: Path, pair: KeyPair) -> None:
     sign_folder(model, pair.signer, name="town-7b")
     sign_with_key(model, pair.private)
