@@ -454,12 +454,12 @@ def _weaker(steps: Sequence[ReportStep], verdict: StepVerdict, saying: tuple[str
 
 def _sentence(finding: Finding) -> str:
     """Return a finding as one line for the headline."""
-    said = _SENTENCES[finding.code]
+    said = SENTENCES[finding.code]
     where = f" ({finding.where})" if finding.where else ""
     return f"{said}{where}"
 
 
-_SENTENCES = {
+SENTENCES = {
     "ATTESTATION_MISSING": "there is no attestation",
     "BUNDLE_MALFORMED": "the bundle is malformed",
     "SIGNATURE_INVALID": "there is no valid signature by the expected signer",

@@ -12,7 +12,6 @@ from model_attest.commands.arguments import (
     JsonFlag,
     PasswordOption,
     TrustConfigOption,
-    choose_signer,
     folder_at,
     place,
 )
@@ -23,10 +22,8 @@ from model_attest.commands.trust import (
     KmsOption,
     TimestampUrlOption,
     TsaOption,
-    certified_signer,
-    kms_signer,
+    any_signer,
     read_authorities,
-    refuse_beside,
     timestamped,
 )
 from model_attest.console import Answer, size_text
@@ -111,16 +108,15 @@ def sign(
     source = folder_at(folder)
     out = None if detached is None else place(detached)
     trust = TimeTrust(read_authorities(tsa))
-    of_sigstore = {"--identity-token": identity_token, "--trust-config": trust_config}
-    if kms is not None:
-        refuse_beside("--kms", {"--key": key, **of_sigstore})
-    if certificate is not None or certificate_root is not None:
-        refuse_beside("--certificate", of_sigstore)
-        chosen = certified_signer(key, kms, password_file, certificate, certificate_root)
-    elif kms is not None:
-        chosen = kms_signer(kms, password_file)
-    else:
-        chosen = choose_signer(key, password_file, identity_token, trust_config)
+    chosen = any_signer(
+        key=key,
+        kms=kms,
+        certificate=certificate,
+        certificate_root=certificate_root,
+        password_file=password_file,
+        identity_token=identity_token,
+        trust_config=trust_config,
+    )
     if oms:
         check_oms(chosen, detached=detached is not None)
     signer = timestamped(chosen, timestamp_url)

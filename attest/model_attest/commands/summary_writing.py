@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model_attest.commands.arguments import choose_signer, place
+from model_attest.commands.arguments import place
 from model_attest.commands.references import local_roots
-from model_attest.commands.trust import timestamped
+from model_attest.commands.trust import any_signer, timestamped
 from model_verify.errors import AttestError, CallerError
 
 if TYPE_CHECKING:
@@ -46,6 +46,20 @@ SummaryResourceOption = Annotated[
 SummaryKeyOption = Annotated[
     str | None,
     typer.Option("--summary-key", metavar="FILE", help="The private key that signs it, PEM; else an identity signs."),
+]
+SummaryKmsOption = Annotated[
+    str | None,
+    typer.Option("--summary-kms", metavar="URI", help="That key in a token or a key service, as in hsm:2."),
+]
+SummaryCertificateOption = Annotated[
+    str | None,
+    typer.Option("--summary-certificate", metavar="FILE", help="That key's certificate and those up to its root, PEM."),
+]
+SummaryCertificateRootOption = Annotated[
+    str | None,
+    typer.Option(
+        "--summary-certificate-root", metavar="FILE", help="The authorities that its readers will go by, to check it."
+    ),
 ]
 SummaryPasswordOption = Annotated[
     str | None,
@@ -87,6 +101,9 @@ class SummaryOptions:
     verifier: str | None
     resource: str | None
     key: str | None
+    kms: str | None
+    certificate: str | None
+    certificate_root: str | None
     password_file: str | None
     identity_token: str | None
     trust_config: str | None
@@ -99,6 +116,9 @@ class SummaryOptions:
             "--summary-verifier": self.verifier,
             "--summary-resource": self.resource,
             "--summary-key": self.key,
+            "--summary-kms": self.kms,
+            "--summary-certificate": self.certificate,
+            "--summary-certificate-root": self.certificate_root,
             "--summary-password-file": self.password_file,
             "--summary-identity-token": self.identity_token,
             "--summary-trust-config": self.trust_config,
@@ -137,8 +157,15 @@ class SummaryOptions:
             expires_days=self.expires_days,
             required_level=required_level,
         )
-        signer = choose_signer(
-            self.key, self.password_file, self.identity_token, self.trust_config, options="--summary-"
+        signer = any_signer(
+            key=self.key,
+            kms=self.kms,
+            certificate=self.certificate,
+            certificate_root=self.certificate_root,
+            password_file=self.password_file,
+            identity_token=self.identity_token,
+            trust_config=self.trust_config,
+            options="--summary-",
         )
         return SummaryPlan(path, terms, timestamped(signer, self.timestamp_url, options="--summary-"), trust)
 

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from model_attest.commands.arguments import place, read_password, read_signer, read_small_file
+from model_attest.commands.arguments import (
+    choose_signer,
+    place,
+    read_expected_signer,
+    read_password,
+    read_signer,
+    read_small_file,
+)
 from model_verify.errors import CallerError, CertificateUnreadable, KeyUnreadable
 
 if TYPE_CHECKING:
@@ -15,7 +22,7 @@ if TYPE_CHECKING:
 
     from model_attest.signers.bundling import SigningKey
     from model_attest.signers.signer import Signer
-    from model_verify.envelope import ExpectedCertificate, TimestampAuthority
+    from model_verify.envelope import ExpectedCertificate, ExpectedSigner, TimestampAuthority
 
 MAX_CERTIFICATE_BYTES = 4 << 20
 MAX_CRL_BYTES = 64 << 20
@@ -64,6 +71,55 @@ def read_authorities(paths: Sequence[str] | None) -> tuple[TimestampAuthority, .
     return tuple(_read(path, TimestampAuthority.from_pem) for path in paths or ())
 
 
+def any_expected_signer(
+    *,
+    key: str | None,
+    identity: str | None,
+    issuer: str | None,
+    trust_config: str | None,
+    repository: str | None,
+    workflow: str | None,
+    ref: str | None,
+    certificate_root: str | None,
+    crls: Sequence[str] | None,
+) -> ExpectedSigner | None:
+    """Return whom the caller expects to have signed, of every kind, or None; raises `CallerError` for two."""
+    certified = read_expected_certificate(identity, certificate_root, crls)
+    if certified is None:
+        return read_expected_signer(
+            key, identity, issuer, trust_config, repository=repository, workflow=workflow, ref=ref
+        )
+    others = {"--key": key, "--issuer": issuer, "--trust-config": trust_config, "--source-repository": repository}
+    refuse_beside("--certificate-root", {**others, "--workflow": workflow, "--source-ref": ref})
+    return certified
+
+
+def any_signer(
+    *,
+    key: str | None,
+    kms: str | None,
+    certificate: str | None,
+    certificate_root: str | None,
+    password_file: str | None,
+    identity_token: str | None,
+    trust_config: str | None,
+    options: str = "--",
+) -> Signer:
+    """Return who signs, of every kind; raises `CallerError` for two, and what each kind raises.
+
+    `options` is how the options begin that named them, for what is said of them.
+    """
+    of_sigstore = {f"{options}identity-token": identity_token, f"{options}trust-config": trust_config}
+    if kms is not None:
+        refuse_beside(f"{options}kms", {f"{options}key": key, **of_sigstore})
+    if certificate is not None or certificate_root is not None:
+        refuse_beside(f"{options}certificate", of_sigstore)
+        return certified_signer(key, kms, password_file, certificate, certificate_root, options=options)
+    if kms is not None:
+        return kms_signer(kms, password_file)
+    return choose_signer(key, password_file, identity_token, trust_config, options=options)
+
+
 def refuse_beside(option: str, others: Mapping[str, str | None]) -> None:
     """Raise `CallerError` where one of some other options is given beside an option that excludes it."""
     for name, value in others.items():
@@ -110,17 +166,26 @@ def _pin_source(uri: str, pin_file: str | None) -> Callable[[], str]:
 
 
 def certified_signer(
-    key: str | None, kms: str | None, password_file: str | None, certificate: str | None, roots: str | None
+    key: str | None,
+    kms: str | None,
+    password_file: str | None,
+    certificate: str | None,
+    roots: str | None,
+    *,
+    options: str = "--",
 ) -> Signer:
     """Return the signer whose key a certificate is for; raises `CallerError`."""
     from model_attest.signers.certificate import CertificateSigner
     from model_verify.envelope.pem import read_certificates
 
     if certificate is None:
-        raise CallerError("`--certificate-root` without `--certificate`", hint="name the certificate of the key")
+        raise CallerError(
+            f"`{options}certificate-root` without `{options}certificate`", hint="name the certificate of the key"
+        )
     if roots is None:
         raise CallerError(
-            "`--certificate` without `--certificate-root`", hint="name the root that verifiers will go by, to check it"
+            f"`{options}certificate` without `{options}certificate-root`",
+            hint="name the root that verifiers will go by, to check it",
         )
     chain = _read(certificate, read_certificates)
     signing: SigningKey
@@ -132,7 +197,10 @@ def certified_signer(
     elif key is not None:
         signing = read_signer(key, password_file, certified=True)
     else:
-        raise CallerError("`--certificate` without `--key`", hint="name the private key that it is for, or `--kms`")
+        raise CallerError(
+            f"`{options}certificate` without `{options}key`",
+            hint=f"name the private key that it is for, or `{options}kms`",
+        )
     return CertificateSigner(signing, chain, _read(roots, _checked(read_certificates)))
 
 

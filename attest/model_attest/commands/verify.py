@@ -18,7 +18,6 @@ from model_attest.commands.arguments import (
     moment,
     named_paths,
     place,
-    read_expected_signer,
     read_public_key,
     weight_bytes,
 )
@@ -32,8 +31,11 @@ from model_attest.commands.references import (
     local_roots,
 )
 from model_attest.commands.summary_writing import (
+    SummaryCertificateOption,
+    SummaryCertificateRootOption,
     SummaryExpiresOption,
     SummaryKeyOption,
+    SummaryKmsOption,
     SummaryOption,
     SummaryOptions,
     SummaryPasswordOption,
@@ -48,15 +50,14 @@ from model_attest.commands.trust import (
     CertificateRootOption,
     CrlOption,
     TsaOption,
+    any_expected_signer,
     read_authorities,
-    read_expected_certificate,
-    refuse_beside,
 )
 from model_attest.console import Answer
 from model_verify.errors import CallerError
 
 if TYPE_CHECKING:
-    from model_verify.envelope import ExpectedSigner
+    pass
 
 INCOMPLETE = 3
 _MOST_NOTES = 3
@@ -146,6 +147,9 @@ def verify(
     summary_verifier: SummaryVerifierOption = None,
     summary_resource: SummaryResourceOption = None,
     summary_key: SummaryKeyOption = None,
+    summary_kms: SummaryKmsOption = None,
+    summary_certificate: SummaryCertificateOption = None,
+    summary_certificate_root: SummaryCertificateRootOption = None,
     summary_password_file: SummaryPasswordOption = None,
     summary_identity_token: SummaryTokenOption = None,
     summary_trust_config: SummaryTrustConfigOption = None,
@@ -198,15 +202,17 @@ def verify(
 
     models = Models(max_bandwidth=max_bandwidth)
     source = models.at(model)
-    expected_signer: ExpectedSigner | None = read_expected_certificate(identity, certificate_root, crl)
-    of_sigstore = {"--issuer": issuer, "--trust-config": trust_config, "--source-repository": source_repository}
-    of_sigstore |= {"--workflow": workflow, "--source-ref": source_ref}
-    if expected_signer is not None:
-        refuse_beside("--certificate-root", {"--key": key, **of_sigstore})
-    else:
-        expected_signer = read_expected_signer(
-            key, identity, issuer, trust_config, repository=source_repository, workflow=workflow, ref=source_ref
-        )
+    expected_signer = any_expected_signer(
+        key=key,
+        identity=identity,
+        issuer=issuer,
+        trust_config=trust_config,
+        repository=source_repository,
+        workflow=workflow,
+        ref=source_ref,
+        certificate_root=certificate_root,
+        crls=crl,
+    )
     authorities = read_authorities(tsa)
     outside = None if attestation is None else DetachedAttestation(place(attestation))
     rules = None if policy is None else load_policy(place(policy))
@@ -234,6 +240,9 @@ def verify(
         verifier=summary_verifier,
         resource=summary_resource,
         key=summary_key,
+        kms=summary_kms,
+        certificate=summary_certificate,
+        certificate_root=summary_certificate_root,
         password_file=summary_password_file,
         identity_token=summary_identity_token,
         trust_config=summary_trust_config,

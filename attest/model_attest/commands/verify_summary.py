@@ -12,11 +12,16 @@ from model_attest.commands.arguments import (
     JsonFlag,
     TrustConfigOption,
     place,
-    read_expected_signer,
     read_small_file,
 )
 from model_attest.commands.references import Models
-from model_attest.commands.trust import TsaOption, read_authorities
+from model_attest.commands.trust import (
+    CertificateRootOption,
+    CrlOption,
+    TsaOption,
+    any_expected_signer,
+    read_authorities,
+)
 from model_attest.console import Answer
 from model_verify.errors import CallerError, KeyUnreadable, SourceError, SourceMissing
 
@@ -54,6 +59,8 @@ def verify_summary(
         typer.Option("--source-ref", metavar="REF", help="The branch or tag of the job; `refs/tags/*` is any tag."),
     ] = None,
     trust_config: TrustConfigOption = None,
+    certificate_root: CertificateRootOption = None,
+    crl: CrlOption = None,
     tsa: TsaOption = None,
     verifier: Annotated[
         str | None, typer.Option("--verifier", metavar="URI", help="What that verifier calls itself in the summary.")
@@ -111,8 +118,16 @@ def verify_summary(
     from model_verify.sources.detached import DetachedAttestation
     from model_verify.summary import SummaryRequest, judge_summary
 
-    expected = read_expected_signer(
-        key, identity, issuer, trust_config, repository=source_repository, workflow=workflow, ref=source_ref
+    expected = any_expected_signer(
+        key=key,
+        identity=identity,
+        issuer=issuer,
+        trust_config=trust_config,
+        repository=source_repository,
+        workflow=workflow,
+        ref=source_ref,
+        certificate_root=certificate_root,
+        crls=crl,
     )
     if model is None and (attestation is not None or read_files):
         option = "--attestation" if attestation is not None else "--read-files"

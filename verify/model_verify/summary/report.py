@@ -11,10 +11,20 @@ from pydantic import ConfigDict, Field
 
 from model_verify.findings import Finding, Severity
 from model_verify.models import Wire, WireCheckpointRoot, WireFileDigest
-from model_verify.report import ReportBundle, ReportFinding, ReportNotChecked, ReportSigner, ReportTime, ReportTool
+from model_verify.report import (
+    SENTENCES,
+    ReportBundle,
+    ReportFinding,
+    ReportNotChecked,
+    ReportSigner,
+    ReportTime,
+    ReportTool,
+)
 from model_verify.summary.reading import Summary
 
 SummaryVerdict = Literal["ACCEPTED", "REJECTED", "INCOMPLETE"]
+OF_THE_FOLDER = ("V5", "V6", "V7", "V8")
+"""Steps of verification that compare a folder's bytes with its manifest."""
 EXIT_CODES: dict[SummaryVerdict, int] = {"ACCEPTED": 0, "REJECTED": 1, "INCOMPLETE": 3}
 
 
@@ -83,7 +93,7 @@ def decide(findings: list[Finding], summary: Summary | None) -> tuple[SummaryVer
     for severity, verdict in _OF_SEVERITY.items():
         for finding in findings:
             if finding.severity is severity:
-                return verdict, SENTENCES.get(finding.code, "the folder is not as its manifest has it")
+                return verdict, _sentence(finding)
     if summary is None or summary.level is None:
         return "INCOMPLETE", "there is no level to be taken"
     return "ACCEPTED", f"{summary.verifier} verified this, level {summary.level.level}; nothing was verified again"
@@ -91,14 +101,9 @@ def decide(findings: list[Finding], summary: Summary | None) -> tuple[SummaryVer
 
 _OF_SEVERITY: dict[Severity, SummaryVerdict] = {Severity.FAIL: "REJECTED", Severity.INCOMPLETE: "INCOMPLETE"}
 
-SENTENCES = {
-    "BUNDLE_MALFORMED": "the bundle is malformed",
-    "SIGNATURE_KIND_UNSUPPORTED": "the signature is of a kind that cannot be checked here",
+_SENTENCES = {
     "SIGNATURE_INVALID": "there is no valid signature by the expected verifier",
-    "IDENTITY_MISMATCH": "another than the expected identity signed this",
     "SIGNER_NOT_EXPECTED": "nobody said whose summary to take",
-    "PAYLOAD_TYPE_WRONG": "what was signed is no statement",
-    "STATEMENT_MALFORMED": "the statement is malformed",
     "PREDICATE_TYPE_UNKNOWN": "the statement is no verification summary",
     "SUMMARY_MALFORMED": "the summary is malformed",
     "SUMMARY_SUBJECT_NOT_GIVEN": "nobody said what the summary is to be about",
@@ -114,4 +119,12 @@ SENTENCES = {
     "SUMMARY_FROM_FUTURE": "the summary is from the future",
     "SUMMARY_LEVEL_BELOW": "the level is below what is asked for",
 }
-"""What each finding means for the summary; the codes that are not here are of the folder's bytes, V5 to V8."""
+"""What findings mean for the summary, where that is not what they mean for a model."""
+
+
+def _sentence(finding: Finding) -> str:
+    if finding.code in _SENTENCES:
+        return _SENTENCES[finding.code]
+    if finding.clause.split(" ")[1] in OF_THE_FOLDER:
+        return "the folder is not as its manifest has it"
+    return SENTENCES[finding.code]
