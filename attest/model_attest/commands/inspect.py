@@ -100,6 +100,9 @@ def _lines(bundle: str, signed: SignedPayload, statement: Statement, pipeline: P
         yield from _step_lines(step)
     if not statement.steps:
         yield "  steps     none: nothing is claimed of where the weights come from"
+    if statement.supersedes is not None:
+        why = f": {statement.supersedes.reason}" if statement.supersedes.reason else ""
+        yield f"  instead   of an attestation of {statement.supersedes.checkpoint_root}{why}"
     for name in statement.not_evaluated:
         yield f"  {name}  is present; `--json` shows it"
     for contradiction in _contradictions(pipeline):

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 AREAS = [
     "tree", "weights", "weights_gguf", "json_text", "coefficient", "merge", "merge_mass",
     "mergekit", "mergekit_whole", "mergekit_slerp", "mergekit_mass", "mergekit_numbers", "mergekit_masks",
-    "form", "statement", "predicate", "identity", "timestamps", "chains", "revocations",
+    "form", "statement", "predicate", "confusions", "identity", "timestamps", "chains", "revocations",
     "verify", "verify_files", "verify_weights",
     "verify_pipeline", "verify_steps", "verify_forms", "verify_adapters", "verify_gguf", "verify_ancestors",
     "verify_detached", "verify_mergekit", "verify_training", "verify_evidence", "verify_model_sig", "policy",
