@@ -124,6 +124,31 @@ def test_a_wrong_upload_contradicts_the_training(release: Path, attest: Attest) 
     assert (code, answer["error"]["code"]) == (2, "CALLER_ERROR")  # the publisher's own tool sees it first
 
 
+def test_a_release_whose_training_was_left_out_is_contradicted_before_the_cast(release: Path, attest: Attest) -> None:
+    """Merge, training, cast are declared; what was cast is the merge, which the training is then said to have given."""
+    shutil.copytree(release / "merged", release / "claimed")
+    record = json.loads((release / "trained/.attest/steps/002.json").read_text())
+    merge = json.loads((release / "merged/.attest/steps/001.json").read_text())
+    record["step"]["output"] = merge["step"]["output"]
+    record["step"].pop("record", None)
+    (release / "claimed/.attest/steps/002.json").write_text(json.dumps(record))
+    shutil.rmtree(release / "release")
+    cast(release / "claimed", release / "release")
+    assert attest("record", "form", release / "claimed", release / "release")[0] == 0
+    assert attest("sign", release / "release", "--key", release / "key")[0] == 0
+    verify = ("verify", release / "release", "--key", release / "key.pub", *parents(release, trained=False))
+    for claimed in ([], ["--parent", f"train={release / 'claimed'}"]):
+        code, report = attest(*verify, *claimed)
+        assert (code, report["verdict"]) == (1, "REJECTED")
+        assert [(step["type"], step["verdict"]) for step in report["steps"]] == [
+            ("merge", "reproduced"),
+            ("train", "contradicted"),
+            ("cast", "unchecked"),  # of weights that nothing gave as it is said
+        ]
+        failures = {finding["code"] for finding in report["findings"] if finding["severity"] == "fail"}
+        assert failures == {"TRAINING_NO_EFFECT"}
+
+
 def test_a_merge_that_is_declared_as_trained_is_contradicted(release: Path, attest: Attest) -> None:
     """Somebody makes a record of a training that never happened: the output is the merge."""
     shutil.copytree(release / "merged", release / "claimed", ignore=shutil.ignore_patterns(".attest"))

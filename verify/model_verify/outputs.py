@@ -20,7 +20,7 @@ from model_verify.replay import ReplayResult, TensorResult
 from model_verify.report import StepVerdict
 from model_verify.tensors import TensorInfo, described
 
-STANDING_VERDICTS: tuple[StepVerdict, ...] = ("reproduced", "reproduced-within", "attested")
+STANDING_VERDICTS: tuple[StepVerdict, ...] = ("reproduced", "reproduced-within", "attested", "unsupported")
 """On a step whose output later steps may build on, where the output itself is at hand."""
 _ORDER = (*STANDING_VERDICTS, "unchecked")
 """From the strongest verdict on a replayed step to the weakest; *contradicted* stands apart."""

@@ -52,7 +52,7 @@ def parse_weight(text: str) -> Weight:
     Raises `RecipeInvalid` for text outside the grammar and for numbers that round to infinity.
     """
     if len(text) > MAX_CHARACTERS or _GRAMMAR.fullmatch(text) is None:
-        raise RecipeInvalid(f"coefficient `{text[:40]}` is not a decimal number", hint="write it like 0.6 or 1e-3")
+        raise RecipeInvalid(f"coefficient `{text[:40]}` is not a decimal number", hint="write it like 0.6 or 0.001")
     negative = text.startswith("-")
     magnitude = _nearest_bits(abs(Fraction(text)))
     if magnitude is None:
@@ -66,7 +66,7 @@ def parse_float64(text: str) -> float:
     Raises `RecipeInvalid` for text outside the grammar and for numbers that round to infinity.
     """
     if len(text) > MAX_CHARACTERS or _GRAMMAR.fullmatch(text) is None:
-        raise RecipeInvalid(f"`{text[:40]}` is not a decimal number", hint="write it like 0.6 or 1e-3")
+        raise RecipeInvalid(f"`{text[:40]}` is not a decimal number", hint="write it like 0.6 or 0.001")
     value = float(text)  # correctly rounded
     if math.isinf(value):
         raise RecipeInvalid(f"`{text[:40]}` is too large for float64")
