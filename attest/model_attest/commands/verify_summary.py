@@ -34,7 +34,7 @@ _D = TypeVar("_D", bound="Digest")
 def verify_summary(
     summary: Annotated[str, typer.Argument(metavar="FILE", help="The summary that somebody signed.")],
     model: Annotated[
-        str | None, typer.Argument(metavar="[REF]", help="The model that you have: a folder, or `org/model@revision`.")
+        str | None, typer.Argument(metavar="REF", help="The model that you have: a folder, or `org/model@revision`.")
     ] = None,
     key: Annotated[
         str | None, typer.Option("--key", metavar="PUB", help="The public key of the verifier whom you trust, PEM.")
