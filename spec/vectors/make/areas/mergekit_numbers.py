@@ -299,6 +299,9 @@ def spheres() -> Iterator[Vector]:
     inputs = [("F32", [one, 0]), ("F32", [minus_one, 0]), ("F32", [0, 0])]
     call = slerp_call("F32", "0.5", "0.5", "1")
     yield refused("multislerp-cancel-three", "§5.14", words, call, inputs, "OPERAND_INVALID", run=run)
+    words = "Tensors of one element, whose squares float32 does not have."
+    inputs = [("F32", [0x7149F2CA]), ("F32", [0x71C9F2CA])]
+    yield made("multislerp-one-large", "§5.10", words, slerp_call("F32", "0.5", "0.25"), inputs, (1,))
     words = "One input beside the base is the result, whatever its weight."
     yield made("multislerp-alone", "§5.14", words, slerp_call("F32", "0.5", None), related("multislerp-1", "F32", 2))
     yield from bounds("multislerp", "§5.14", slerp_call("F32", "0.6", "0.4", "0.5"), slerp_terms)
