@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from model_attest.commit import commit_folder
 from model_attest.sign import sign_folder
 from model_attest.signers.key import KeySigner, generate_key
 from model_verify.errors import CallerError
 from model_verify.procedure import Request, verify
 from model_verify.report import Report
+from model_verify.sources.detached import DetachedAttestation
 from model_verify.sources.local import LocalFolder
 from tests.publisher.conftest import expected_root
 
@@ -77,6 +79,22 @@ def test_a_broken_history_is_not_signed_over(model: Path, signer: KeySigner) -> 
     assert raised.value.hint is not None
     assert "--fresh" in raised.value.hint
     assert (model / BUNDLE).read_bytes() == before
+
+
+def test_the_publishers_history_is_none_of_a_detached_attestation(
+    model: Path, signer: KeySigner, tmp_path: Path
+) -> None:
+    """It counts under the publisher alone, and is neither read nor in the way of somebody else's word."""
+    root = sign_folder(model, signer).checkpoint_root
+    commit_folder(model, root, signer)
+    sign_folder(model, signer)
+    office = KeySigner(generate_key("p256"))
+    sign_folder(model, office, detached=tmp_path / "outside")
+    outside = DetachedAttestation(tmp_path / "outside")
+    report = verify(Request(LocalFolder(model), expected_signer=office.public_key, attestation=outside))
+    assert (report.verdict, {finding.code for finding in report.findings}) == ("VERIFIED", {"NO_STEPS"})
+    assert report.history is not None
+    assert (report.history.commitment, report.history.supersedes) == (None, [])
 
 
 def test_what_is_there_and_is_no_bundle_is_replaced(model: Path, signer: KeySigner) -> None:
