@@ -11,8 +11,10 @@ from huggingface_hub import constants
 
 from model_verify.errors import SourceChanged, SourceError, SourceMissing, SourceUnreachable, SourceUnreadable
 from model_verify.sources.hub import Connection, HubReference, HubSource
+from model_verify.sources.hub import connection as hub_connection
 from model_verify.sources.hub import file as hub_file
 from model_verify.sources.hub import stream as hub_stream
+from model_verify.sources.hub.kept import Kept
 from model_verify.sources.source import EntryKind, Reach
 from tests.hub.clocks import FakeClock
 from tests.hub.faults import Compressed, Content, Cut, Drip, Fault, Length, Range, Redirect, Status
@@ -43,7 +45,7 @@ def small_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_stream, "FIRST_SPAN_BYTES", 20_000)
     monkeypatch.setattr(hub_stream, "PROGRESS_BYTES", 1000)
     monkeypatch.setattr(hub_file, "SKIPPED_BYTES", 64_000)
-    monkeypatch.setattr(hub_file, "KEPT_BYTES", 96_000)
+    monkeypatch.setattr(hub_connection, "KEPT_BYTES", 96_000)
     monkeypatch.setattr(hub_file, "BLOCK_BYTES", 1000)
     monkeypatch.setattr(hub_file, "PROBE_BYTES", 1000)
 
@@ -89,6 +91,10 @@ def test_files_are_read(hub: Hub, commit: str) -> None:
     with source.open("model.safetensors") as file:
         assert file.read(100, 50) == WEIGHTS[100:150]
         assert file.read(299_990, 10) == WEIGHTS[-10:]
+        with pytest.raises(SourceChanged, match="ended at byte 300000"):
+            file.read(299_990, 11)
+        with pytest.raises(SourceChanged, match="ended at byte 300000"):
+            file.read_into(memoryview(bytearray(1)), 300_000)
     with pytest.raises(SourceMissing), source.open("none.txt"):
         pass
 
@@ -343,14 +349,16 @@ def test_threads_that_read_near_each_other_share_a_stream(hub: Hub, commit: str,
 
 def test_reads_in_any_order_give_the_same_bytes(hub: Hub, commit: str) -> None:
     generator = random.Random(5)
-    with opened().open("model.safetensors") as file:
+    connection = Connection(clock=FakeClock())
+    with HubSource(connection, HubReference("lab/model")).open("model.safetensors") as file:
         for _ in range(60):
             offset = generator.randrange(len(WEIGHTS))
             size = generator.randrange(min(30_000, len(WEIGHTS) - offset) + 1)
             buffer = bytearray(size)
             file.read_into(memoryview(buffer), offset)
             assert buffer == WEIGHTS[offset : offset + size]
-            assert file._kept_bytes == sum(map(len, file._kept.values())) <= 97_000
+            assert connection.kept.size_bytes <= 96_000
+    assert connection.kept.size_bytes == 0
 
 
 def test_the_bandwidth_is_kept_to(hub: Hub, commit: str) -> None:
@@ -358,3 +366,29 @@ def test_the_bandwidth_is_kept_to(hub: Hub, commit: str) -> None:
     source = HubSource(Connection(clock=clock, max_bytes_per_s=100_000), HubReference("lab/model"))
     assert read_all(source) == WEIGHTS
     assert 2.9 < clock.time_s < 3.1
+
+
+def test_a_small_file_is_asked_for_whole_and_without_a_range(hub: Hub, folder: Path) -> None:
+    """The Hub need not know ranges of files that are not in LFS."""
+    (folder / "tokenizer.json").write_bytes(b"x" * 15_000)
+    hub.storage.add_folder("lab/model", folder)
+    hub.faults.add(Range("ignored"), "tokenizer.json", times=100)
+    with opened().open("tokenizer.json") as file:
+        assert file.read(5000, 10) == b"x" * 10
+        assert file.read(0, 15_000) == b"x" * 15_000
+    assert [asked.range for asked in hub.downloads("tokenizer.json")] == [None]
+
+
+def test_what_is_kept_of_all_files_is_within_one_bound() -> None:
+    kept = Kept(100)
+    for start in range(0, 300, 30):
+        kept.put("a", start, bytes([start % 251]) * 30)
+        kept.put("b", start, b"b" * 30)
+        assert kept.size_bytes <= 100
+    buffer = bytearray(40)
+    assert kept.take("a", memoryview(buffer), 275) == 25
+    assert buffer[:25] == bytes([270 % 251]) * 25
+    assert kept.take("a", memoryview(buffer), 275) == 0
+    assert kept.take("a", memoryview(buffer)[:5], 270) == 5
+    kept.drop("b")
+    assert kept.size_bytes == 0

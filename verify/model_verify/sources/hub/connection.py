@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from model_verify import __version__
 from model_verify.errors import HubMissing, SourceMissing, SourceUnreachable, SourceUnreadable
 from model_verify.sources.hub.clock import Clock, MachineClock, Throttle
+from model_verify.sources.hub.kept import Kept
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -30,6 +31,7 @@ LONGEST_WAIT_S = 30.0
 LONGEST_RETRY_AFTER_S = 600.0
 MOST_REDIRECTS = 5
 MAX_DOCUMENT_BYTES = 64 << 20
+KEPT_BYTES = 128 << 20
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _Result = TypeVar("_Result")
@@ -66,6 +68,7 @@ class Connection:
             raise SourceUnreadable("huggingface_hub is set to be offline", hint=hint)
         self.endpoint = str(library.constants.ENDPOINT).rstrip("/")
         self.clock = clock or MachineClock()
+        self.kept = Kept(KEPT_BYTES)
         self.throttle = Throttle(max_bytes_per_s, self.clock)
         self._library = library
         self._headers_lock = threading.Lock()

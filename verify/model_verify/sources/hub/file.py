@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 
+from model_verify.errors import SourceChanged
 from model_verify.sources.hub.connection import Connection
-from model_verify.sources.hub.stream import Stream, Wanted
+from model_verify.sources.hub.stream import FIRST_SPAN_BYTES, Stream, Wanted
 
 MOST_STREAMS = 2
 SKIPPED_BYTES = 64 << 20
 """What a stream may run through to get to a place ahead; it is kept for whoever asks for it next."""
-KEPT_BYTES = 96 << 20
 BLOCK_BYTES = 1 << 20
-PROBE_BYTES = 1 << 20
+PROBE_BYTES = 256 << 10
 """What a small read takes along: a header follows its length."""
 
 
@@ -31,10 +30,8 @@ class HubFile:
         self._lock = threading.Lock()
         self._streams: list[Stream] = []
         """The one that was used last stands last."""
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
-        """By offset: what was passed and not asked for yet, oldest first."""
-        self._kept_bytes = 0
         self._probe = (0, b"")
+        """The last small read, and what came along."""
 
     @property
     def path(self) -> str:
@@ -46,27 +43,41 @@ class HubFile:
 
     def read(self, offset: int, size_bytes: int) -> bytes:
         """Return exactly `size_bytes` bytes from `offset` on. Raises `SourceError`."""
+        self._check_inside(offset, size_bytes)
         with self._lock:
             start, probe = self._probe
             if not start <= offset <= offset + size_bytes <= start + len(probe):
-                buffer = bytearray(min(max(size_bytes, PROBE_BYTES), self.size_bytes - offset))
-                stream = Stream(self._connection, self._wanted, offset, most_bytes=len(buffer))
-                try:
-                    stream.read_into(memoryview(buffer))
-                finally:
-                    stream.close()
-                start, probe = self._probe = (offset, bytes(buffer))
+                start, probe = self._probe = self._fetch(offset, size_bytes)
             return probe[offset - start : offset - start + size_bytes]
+
+    def _fetch(self, offset: int, size_bytes: int) -> tuple[int, bytes]:
+        """Return a place and the bytes from there on, those that are asked for among them."""
+        # What is not in LFS is asked for whole: a server need not know ranges of it.
+        is_small = self._wanted.digest is None and self.size_bytes <= FIRST_SPAN_BYTES
+        start, stop = (0, self.size_bytes) if is_small else (offset, offset + max(size_bytes, PROBE_BYTES))
+        buffer = bytearray(min(stop, self.size_bytes) - start)
+        stream = Stream(self._connection, self._wanted, start, most_bytes=len(buffer))
+        try:
+            stream.read_into(memoryview(buffer))
+        finally:
+            stream.close()
+        return start, bytes(buffer)
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill `buffer` with the bytes from `offset` on. Raises `SourceError`."""
+        self._check_inside(offset, len(buffer))
         with self._lock:
-            filled = self._take_kept(buffer, offset)
+            self._probe = (0, b"")  # headers have been read
+            filled = self._connection.kept.take(self, buffer, offset)
             if filled < len(buffer):
                 stream = self._stream_to(offset + filled)
                 stream.read_into(buffer[filled:])
                 if stream.offset == self.size_bytes:
                     self._drop(stream)
+
+    def _check_inside(self, offset: int, size_bytes: int) -> None:
+        if offset + size_bytes > self.size_bytes:
+            raise SourceChanged(f"{self.path} ended at byte {self.size_bytes} while it was read")
 
     def check_unchanged(self) -> None:
         """Return: every answer was held against the digest in the list of files at this commit."""
@@ -75,8 +86,7 @@ class HubFile:
         with self._lock:
             while self._streams:
                 self._drop(self._streams[0])
-            self._kept.clear()
-            self._kept_bytes = 0
+            self._connection.kept.drop(self)
 
     def _drop(self, stream: Stream) -> None:
         self._streams.remove(stream)
@@ -102,27 +112,4 @@ class HubFile:
             start = stream.offset
             block = bytearray(min(BLOCK_BYTES, offset - start))
             stream.read_into(memoryview(block))
-            self._kept[start] = bytes(block)
-            self._kept_bytes += len(block)
-            while self._kept_bytes > KEPT_BYTES:
-                _, dropped = self._kept.popitem(last=False)
-                self._kept_bytes -= len(dropped)
-
-    def _take_kept(self, buffer: memoryview, offset: int) -> int:
-        """Fill the front of `buffer` with what was kept from `offset` on, and return how much that is."""
-        filled = 0
-        while filled < len(buffer) and self._kept:
-            at = offset + filled
-            start = next((start for start, block in self._kept.items() if start <= at < start + len(block)), None)
-            if start is None:
-                break
-            block = self._kept.pop(start)
-            self._kept_bytes -= len(block)
-            count = min(len(block) - (at - start), len(buffer) - filled)
-            buffer[filled : filled + count] = block[at - start : at - start + count]
-            for rest_start, rest in ((start, block[: at - start]), (at + count, block[at - start + count :])):
-                if rest:
-                    self._kept[rest_start] = rest
-                    self._kept_bytes += len(rest)
-            filled += count
-        return filled
+            self._connection.kept.put(self, start, bytes(block))
