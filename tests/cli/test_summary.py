@@ -155,3 +155,16 @@ def test_what_is_no_summary_is_rejected(attest: Attest, made: Workplace) -> None
     bundle = made / "merged" / "attestation" / "pipeline.sigstore.json"
     run = attest("verify-summary", bundle, made / "merged", *made.key)
     assert (run.code, "the statement is no verification summary" in run.out) == (1, True)
+
+
+def test_a_summary_that_was_taken_back_is_rejected(
+    attest: Attest, made: Workplace, summary: Path, tmp_path: Path
+) -> None:
+    root = attest("hash", made / "merged", "--json").document["checkpoint_root"]
+    out = tmp_path / "taken-back.sigstore.json"
+    run = attest("revoke", "--root", root, "--reason", "wrong", "--key", made / "other", "--out", out)
+    assert run.code == 0, run.err
+    who = ["--key", made / "other.pub", "--resource", RESOURCE]
+    assert attest("verify-summary", summary, made / "merged", *who).code == 0
+    run = attest("verify-summary", summary, made / "merged", *who, "--revocations", out)
+    assert (run.code, "ROOT_REVOKED" in run.out) == (1, True)

@@ -38,6 +38,8 @@ def _step(finding: ReportFinding) -> str:
     chapter, step = finding.clause.split(" ")
     if chapter == "summary":
         return _STEPS[int(step[1:]) - 1]
+    if "REVO" in finding.code:
+        return "context"
     return {"V2": "signature", "V3": "signature", "V4": "form"}.get(step, "subject")
 
 

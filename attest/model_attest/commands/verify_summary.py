@@ -83,6 +83,10 @@ def verify_summary(
     root: Annotated[
         str | None, typer.Option("--root", metavar="DIGEST", help="The checkpoint root; it speaks of weights alone.")
     ] = None,
+    revocations: Annotated[
+        str | None,
+        typer.Option("--revocations", metavar="PATH", help="What the verifier took back: a file, or a folder of them."),
+    ] = None,
     read_files: Annotated[
         bool, typer.Option("--read-files", help="Read every byte of REF too, and compare it with its manifest.")
     ] = False,
@@ -115,6 +119,7 @@ def verify_summary(
     """
     from model_attest.commands.summary_text import summary_lines
     from model_verify.digest import CheckpointRoot, FileDigest
+    from model_verify.history.folder import load_revocations
     from model_verify.sources.detached import DetachedAttestation
     from model_verify.summary import SummaryRequest, judge_summary
 
@@ -148,6 +153,7 @@ def verify_summary(
             policy=_policy(policy),
             minimum_level=require_level,
             maximum_age_days=max_age_days,
+            revocations=[] if revocations is None else load_revocations(place(revocations)),
             timestamp_authorities=read_authorities(tsa),
         )
     )

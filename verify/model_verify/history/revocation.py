@@ -66,7 +66,7 @@ def judge_revocation(file: BundleFile, target: Target, revokers: Sequence[Expect
         revocation = Revocation.read(read.head.predicate)
     except ValidationError as error:
         return _malformed(file, first_problem(error))
-    if not _is_about(read.head.subject, revocation):
+    if not is_about(read.head.subject, revocation):
         return _malformed(file, "the subject is not what is revoked")
     outcome, findings = _outcome(file, revocation, target, is_revoker=is_revoker)
     revokes = revocation.revokes
@@ -100,7 +100,7 @@ def _outcome(
     return "revoked", (Finding("SIGNER_REVOKED", str(revokes), "a signer that stands", said + unknown),)
 
 
-def _is_about(subjects: Sequence[AnySubject], revocation: Revocation) -> bool:
+def is_about(subjects: Sequence[AnySubject], revocation: Revocation) -> bool:
     """Return whether the only subject is what is revoked, by its only digest. Spec: history §1.3."""
     return [subject.digest for subject in subjects] == [subject_digest(revocation.revokes)]
 

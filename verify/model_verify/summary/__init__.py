@@ -2,6 +2,7 @@
 
 levels    the words of `verifiedLevels`, and back
 reading   from a predicate to a summary
+revoking  what its verifier has taken back
 judging   a summary against what the caller has and asks
 report    what came of that
 """

@@ -17,6 +17,7 @@ from model_verify.envelope.authority import MOST_SKEW
 from model_verify.envelope.evidence import utc_text
 from model_verify.errors import MalformedDocument
 from model_verify.findings import Finding, Severity
+from model_verify.history.folder import BundleFile
 from model_verify.manifest import MAX_MANIFEST_BYTES
 from model_verify.models import BUNDLE_PATH, MANIFEST_PATH
 from model_verify.models.summary import SUMMARY_TYPE
@@ -34,6 +35,7 @@ from model_verify.summary.report import (
     SummaryReportSubject,
     decide,
 )
+from model_verify.summary.revoking import revoked
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class SummaryRequest:
     minimum_level: int = 1
     maximum_age_days: int | None = None
     timestamp_authorities: tuple[TimestampAuthority, ...] = ()
+    revocations: Sequence[BundleFile] = ()
+    """What the caller has of what the verifier took back."""
 
 
 def judge_summary(request: SummaryRequest) -> SummaryReport:
@@ -77,6 +81,7 @@ def judge_summary(request: SummaryRequest) -> SummaryReport:
     if summary is not None:
         findings += _subject(request, summary)
         findings += _context(request, summary)
+        findings += revoked(request.revocations, request.expected_signers, summary, read.signature, trust)
         findings += _result(request, summary)
         findings += _time(request, summary, read)
         findings += _level(request, summary)
