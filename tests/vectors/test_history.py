@@ -4,7 +4,7 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
-from model_verify.envelope import ExpectedIdentity, Identity, PublicKey
+from model_verify.envelope import ExpectedIdentity, ExpectedJob, ExpectedSigner, Identity, PublicKey
 from model_verify.findings import REASONS, Severity
 from model_verify.history.folder import load_revocations
 from model_verify.procedure import Request, verify
@@ -18,9 +18,13 @@ def test_a_folder_with_a_history_gets_the_verdict_of_the_vector(vector: Vector, 
     copy = tmp_path / "vector"
     shutil.copytree(vector.folder, copy)
     given = vector.input
-    signer: PublicKey | ExpectedIdentity | None = None
+    signer: ExpectedSigner | None = None
     if given["key"] is not None:
         signer = PublicKey.from_pem((copy / given["key"]).read_bytes())
+    elif "job" in given:
+        job = given["job"]
+        trust = (copy / job["trust_config"]).read_bytes()
+        signer = ExpectedJob(job["issuer"], job["repository"], job.get("workflow"), job.get("ref"), trust)
     elif "identity" in given:
         named = given["identity"]
         trust = (copy / named["trust_config"]).read_bytes()

@@ -68,6 +68,8 @@ class Asked:
     """When the caller says that it was published."""
     identity: bool = False
     """Whether the identity of the vectors is expected, in place of the key."""
+    job: JsonObject | None = None
+    """A job that is expected, in place of either."""
 
     def described(self) -> JsonObject:
         """Return the `input` of the vector."""
@@ -75,6 +77,7 @@ class Asked:
         return {
             **self.given.described(),
             **({"key": None, "identity": named} if self.identity else {}),
+            **({} if self.job is None else {"key": None, "job": {**self.job, "trust_config": "trust.json"}}),
             **({} if self.published is None else {"published": self.published}),
             "revocations": [f"known/{name}" for name in self.revocations],
             "revokers": [f"revokers/{key.name}.pub" for key in self.revokers],
@@ -83,7 +86,7 @@ class Asked:
     def files(self) -> Files:
         """Return all files of the vector."""
         files = self.given.files()
-        if self.identity:
+        if self.identity or self.job is not None:
             files = {
                 **{path: data for path, data in files.items() if path != "key.pub"},
                 "trust.json": TOWN.trust_config(),

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import certificates
 import toy
+from certificates import Signer
+from der import utf8
 from envelope import Object, Signing, compact
 from folder import BUNDLE_PATH, A, B, Edit, claim, given, incomplete, plain, rejected, verified
 from history import FOLDER as REVOCATIONS
 from history import Asked, root_revoked, signed, vector
-from instance import Certified
+from instance import ISSUER, Certified
 from keys import RELEASE, RELEASE_ED25519, STRANGER
 from manifest import Files
 from merkle import sha256
@@ -76,6 +79,7 @@ def good() -> Iterator[Vector]:
     yield vector("chain-back", "§2.4", words, asked(chain(3)), verified(1))
     words = "Every link by the identity."
     yield vector("chain-identity", "§2.3", words, asked(chain(2, Certified()), identity=True), verified(1))
+    yield from jobs()
     words = "The same weights signed twice, and no reason stated."
     first = attestation()
     again = {**attestation(A, record(first[BUNDLE_PATH], toy.root(A))), place(first[BUNDLE_PATH]): first[BUNDLE_PATH]}
@@ -106,6 +110,26 @@ def good() -> Iterator[Vector]:
     assert files.pop(oldest)
     key = {"given": replace(given(plain()), folder=files, key=RELEASE_ED25519)}
     yield vector("chain-65", "§2.5", words, Asked(**key), incomplete("HISTORY_TOO_LONG"))
+
+
+def of_release(tag: str) -> Certified:
+    """Return how the release workflow signs, whose name has the tag in it."""
+    ref, repository = f"refs/tags/{tag}", "https://github.com/town/model"
+    name = f"{repository}/.github/workflows/release.yml@{ref}"
+    claims = {12: utf8(repository), 14: utf8(ref), 18: utf8(name)}
+    return Certified(signer=Signer([certificates.uri(name)], ISSUER, ISSUER, claims=claims))
+
+
+def jobs() -> Iterator[Vector]:
+    """Yield links by jobs: who counts as the same signer is whom the caller would have accepted."""
+    before = attestation(signing=of_release("v1.0"))[BUNDLE_PATH]
+    files = {**attestation(B, record(before, toy.root(A)), of_release("v1.1")), place(before): before}
+    job = {"issuer": ISSUER, "repository": "https://github.com/town/model"}
+    words = "Two releases by jobs of one repository, and a job of any tag is expected."
+    yield vector("chain-jobs", "§2.3", words, asked(files, job={**job, "ref": "refs/tags/*"}), verified(1))
+    words = "A job of the second release is expected, and no other."
+    narrow = asked(files, job={**job, "ref": "refs/tags/v1.1"})
+    yield vector("chain-jobs-narrow", "§2.3", words, narrow, verified(1, "HISTORY_SIGNER"))
 
 
 def bad() -> Iterator[Vector]:
