@@ -210,3 +210,15 @@ def test_without_securesystemslib_it_says_what_to_install(
     run = attest("sign", model, "--kms", "hsm:2", "--json")
     assert (run.code, run.error["code"]) == (2, "SIGNING_FAILED")
     assert "model-attest[kms]" in run.error["hint"]
+
+
+def test_commitments_and_revocations_are_signed_by_keys_elsewhere_too(
+    attest: Attest, model: Path, token: Token, pin: Path, tmp_path: Path
+) -> None:
+    by_token = ["--kms", token.uri(2), "--password-file", pin]
+    committed = attest("commit", model, *by_token, "--name", "town-7b")
+    assert committed.code == 0, committed.err
+    root = f"sha256:{'0' * 64}"
+    what = ["--root", root, "--reason", "wrong upload", "--out", tmp_path / "revoked.json"]
+    revoked = attest("revoke", *what, *by_token)
+    assert revoked.code == 0, revoked.err

@@ -13,11 +13,19 @@ from model_attest.commands.arguments import (
     PasswordOption,
     ThreadsOption,
     TrustConfigOption,
-    choose_signer,
     folder_at,
     place,
 )
-from model_attest.commands.trust import TimestampUrlOption, TsaOption, read_authorities, timestamped
+from model_attest.commands.trust import (
+    CertificateOption,
+    CertificateRootOption,
+    KmsOption,
+    TimestampUrlOption,
+    TsaOption,
+    any_signer,
+    read_authorities,
+    timestamped,
+)
 from model_attest.console import Answer
 
 
@@ -26,6 +34,9 @@ def commit(
     key: Annotated[
         str | None, typer.Option("--key", metavar="FILE", help="The private key, PEM; else an identity signs.")
     ] = None,
+    kms: KmsOption = None,
+    certificate: CertificateOption = None,
+    certificate_root: CertificateRootOption = None,
     password_file: PasswordOption = None,
     identity_token: Annotated[
         str | None,
@@ -71,7 +82,16 @@ def commit(
 
     folder_at(folder)
     trust = TimeTrust(read_authorities(tsa))
-    signer = timestamped(choose_signer(key, password_file, identity_token, trust_config), timestamp_url)
+    chosen = any_signer(
+        key=key,
+        kms=kms,
+        password_file=password_file,
+        certificate=certificate,
+        certificate_root=certificate_root,
+        identity_token=identity_token,
+        trust_config=trust_config,
+    )
+    signer = timestamped(chosen, timestamp_url)
     weights = open_weights(folder)
     with console.progress("hashing", lambda: weights.size_bytes) as advance:
         (checkpoint,), _ = read_weights([weights], threads=threads, progress=advance)

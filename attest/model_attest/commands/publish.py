@@ -12,13 +12,22 @@ from model_attest.commands.arguments import (
     JsonFlag,
     PasswordOption,
     TrustConfigOption,
-    choose_signer,
     folder_at,
     place,
     weight_bytes,
 )
 from model_attest.commands.model_sig import OmsOption, check_oms, has_model_sig
 from model_attest.commands.references import DepthName, Models, depth_of
+from model_attest.commands.trust import (
+    CertificateOption,
+    CertificateRootOption,
+    KmsOption,
+    TimestampUrlOption,
+    TsaOption,
+    any_signer,
+    read_authorities,
+    timestamped,
+)
 from model_attest.console import Answer, size_text
 from model_verify.errors import CallerError, SourceMissing
 
@@ -39,6 +48,9 @@ def publish(
     key: Annotated[
         str | None, typer.Option("--key", metavar="FILE", help="The private key, PEM; else an identity signs.")
     ] = None,
+    kms: KmsOption = None,
+    certificate: CertificateOption = None,
+    certificate_root: CertificateRootOption = None,
     password_file: PasswordOption = None,
     identity_token: Annotated[
         str | None,
@@ -47,6 +59,8 @@ def publish(
         ),
     ] = None,
     trust_config: TrustConfigOption = None,
+    timestamp_url: TimestampUrlOption = None,
+    tsa: TsaOption = None,
     name: Annotated[str | None, typer.Option("--name", help="The model's name; else the repository's.")] = None,
     version: Annotated[str | None, typer.Option("--version", help="The model's version.")] = None,
     message: Annotated[str, typer.Option("--message", metavar="TEXT", help="The message of the commit.")] = (
@@ -86,6 +100,7 @@ def publish(
     from model_attest.inventory import total_bytes
     from model_attest.publish import check_published, upload
     from model_attest.sign import sign_folder
+    from model_verify.envelope import TimeTrust
     from model_verify.sources.hub import HubReference
 
     target = _target(repository)
@@ -95,18 +110,28 @@ def publish(
     if dry_run:
         return _dry_answer(folder, target, there)
     depth_there = depth_of(depth)
-    signer = choose_signer(key, password_file, identity_token, trust_config)
+    trust = TimeTrust(read_authorities(tsa))
+    chosen = any_signer(
+        key=key,
+        kms=kms,
+        password_file=password_file,
+        certificate=certificate,
+        certificate_root=certificate_root,
+        identity_token=identity_token,
+        trust_config=trust_config,
+    )
     if oms:
-        check_oms(signer)
+        check_oms(chosen)
     elif has_model_sig(source.root):
         raise CallerError(
             f"{folder}/model.sig would not fit the new attestation", hint="remove it, or make it again with `--oms`"
         )
+    signer = timestamped(chosen, timestamp_url)
     _refuse_others(_plan(folder, there, None), remove_others)
     name = target.repository.split("/")[1] if name is None else name
     with console.progress("signing", lambda: total_bytes(source)) as advance:
         signed = sign_folder(
-            place(folder), signer, name=name, version=version, uri=target.purl, progress=advance, oms=oms
+            place(folder), signer, name=name, version=version, uri=target.purl, progress=advance, trust=trust, oms=oms
         )
     assert signed.signature.signer is not None
     plan = _plan(folder, there, _signed_manifest(folder))

@@ -6,8 +6,17 @@ from typing import Annotated
 
 import typer
 
-from model_attest.commands.arguments import JsonFlag, PasswordOption, TrustConfigOption, choose_signer, place
-from model_attest.commands.trust import TimestampUrlOption, TsaOption, read_authorities, timestamped
+from model_attest.commands.arguments import JsonFlag, PasswordOption, TrustConfigOption, place
+from model_attest.commands.trust import (
+    CertificateOption,
+    CertificateRootOption,
+    KmsOption,
+    TimestampUrlOption,
+    TsaOption,
+    any_signer,
+    read_authorities,
+    timestamped,
+)
 from model_attest.console import Answer
 from model_verify.errors import CallerError, OutputError
 
@@ -29,6 +38,9 @@ def revoke(
     key: Annotated[
         str | None, typer.Option("--key", metavar="FILE", help="The private key, PEM; else an identity signs.")
     ] = None,
+    kms: KmsOption = None,
+    certificate: CertificateOption = None,
+    certificate_root: CertificateRootOption = None,
     password_file: PasswordOption = None,
     identity_token: Annotated[
         str | None,
@@ -76,7 +88,16 @@ def revoke(
     statement = build_revocation(revokes, reason, since=since)
     if path.exists():
         raise OutputError(f"{path} is already there", hint="name another file: a revocation is never replaced")
-    signer_of_this = timestamped(choose_signer(key, password_file, identity_token, trust_config), timestamp_url)
+    chosen = any_signer(
+        key=key,
+        kms=kms,
+        password_file=password_file,
+        certificate=certificate,
+        certificate_root=certificate_root,
+        identity_token=identity_token,
+        trust_config=trust_config,
+    )
+    signer_of_this = timestamped(chosen, timestamp_url)
     signed = sign_statement(statement, signer_of_this, TimeTrust(read_authorities(tsa)))
     with output_errors(path):
         try:
