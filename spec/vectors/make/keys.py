@@ -9,12 +9,13 @@ from functools import cache
 
 import ecdsa
 import ed25519
+import mldsa
 import rsa
 
 CURVES = {"p256": ecdsa.P256, "p384": ecdsa.P384}
 RSA = "2a864886f70d010101"
 EC_PUBLIC_KEY = "2a8648ce3d0201"
-IDENTIFIERS = {"p256": "2a8648ce3d030107", "p384": "2b81040022", "ed25519": "2b6570"}
+IDENTIFIERS = {"p256": "2a8648ce3d030107", "p384": "2b81040022", "ed25519": "2b6570", "ml-dsa-65": "608648016503040312"}
 
 
 def der(tag: int, *content: bytes) -> bytes:
@@ -40,7 +41,7 @@ def der_signature(r: int, s: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key of the vectors. `kind` is p256, p384, ed25519, or rsa and the number of bits."""
+    """A key of the vectors. `kind` is p256, p384, ed25519, ml-dsa-65, or rsa and the number of bits."""
 
     kind: str
     name: str
@@ -68,6 +69,8 @@ class Key:
         """Return the signature over `message`: DER for ECDSA, 64 bytes for Ed25519, PSS with SHA-256 for RSA."""
         if self.kind == "ed25519":
             return ed25519.sign(self._seed[:32], message)
+        if self.kind == "ml-dsa-65":
+            return mldsa.sign(self._seed[:32], message)
         if self.kind.startswith("rsa"):
             return rsa.sign_pss(self.text, self.bits, message)
         return der_signature(*ecdsa.sign(CURVES[self.kind], self.secret, message))
@@ -80,6 +83,8 @@ class Key:
         """Return the public key without its wrapping."""
         if self.kind == "ed25519":
             return ed25519.public_key(self._seed[:32])
+        if self.kind == "ml-dsa-65":
+            return mldsa.public_key(self._seed[:32])
         if self.kind.startswith("rsa"):
             return der(0x30, der_integer(rsa.key(self.text, self.bits)[0]), der_integer(rsa.EXPONENT))
         return ecdsa.public_point(CURVES[self.kind], self.secret)
@@ -105,7 +110,7 @@ def _public_der(key: Key) -> bytes:
     if key.kind.startswith("rsa"):
         return der(0x30, der(0x30, der(0x06, bytes.fromhex(RSA)), der(0x05)), der(0x03, b"\x00", key.raw_public()))
     own = der(0x06, bytes.fromhex(IDENTIFIERS[key.kind]))
-    if key.kind != "ed25519":
+    if key.kind in CURVES:
         own = der(0x06, bytes.fromhex(EC_PUBLIC_KEY)) + own
     return der(0x30, der(0x30, own), der(0x03, b"\x00", key.raw_public()))
 
@@ -114,9 +119,11 @@ def check() -> None:
     """Compare signatures with the values of the RFCs."""
     ed25519.check()
     ecdsa.check()
+    mldsa.check()
 
 
 RELEASE = Key("p256", "release")
 RELEASE_P384 = Key("p384", "release")
 RELEASE_ED25519 = Key("ed25519", "release")
+RELEASE_ML_DSA = Key("ml-dsa-65", "release")
 STRANGER = Key("p256", "stranger")

@@ -49,7 +49,7 @@ SECOND = certificates.authority("town office second", BETWEEN, YEARS, path=0)
 
 def good() -> Iterator[Vector]:
     """Yield signatures that hold."""
-    for key in (LEAF, Key("p384", "certified"), Key("ed25519", "certified"), RSA):
+    for key in (LEAF, Key("p384", "certified"), Key("ed25519", "certified"), RSA, Key("ml-dsa-65", "certified")):
         yield vector(f"good-{key.kind}", "2", f"A key of type {key.kind}.", Signed(key=key), PAYLOAD, accepted=True)
     direct = Signed([leaf(by=ROOT)])
     yield vector("direct", "3", "Certified by the root itself.", direct, PAYLOAD, accepted=True)

@@ -25,7 +25,18 @@ from envelope import (
     pae,
     statement,
 )
-from keys import CURVES, RELEASE, RELEASE_ED25519, RELEASE_P384, STRANGER, Key, der, der_integer, der_signature
+from keys import (
+    CURVES,
+    RELEASE,
+    RELEASE_ED25519,
+    RELEASE_ML_DSA,
+    RELEASE_P384,
+    STRANGER,
+    Key,
+    der,
+    der_integer,
+    der_signature,
+)
 from merkle import sha256
 from vector import JsonObject, Vector
 
@@ -97,7 +108,7 @@ def of_statement(name: str, clause: str, words: str, edit: Edit, *codes: str) ->
 def keys_and_signatures() -> Iterator[Vector]:
     """Yield good signatures, and signatures that do not hold."""
     payload = compact(plain())
-    for key in (RELEASE, RELEASE_P384, RELEASE_ED25519):
+    for key in (RELEASE, RELEASE_P384, RELEASE_ED25519, RELEASE_ML_DSA):
         bundle = compact(Signing(key).bundle(payload))
         yield vector(f"good-{key.kind}", "statement §5", f"Signed with {key.kind}.", bundle, payload, key=key)
         other = compact(Signing(Key(key.kind, "stranger")).bundle(payload))
@@ -110,6 +121,13 @@ def keys_and_signatures() -> Iterator[Vector]:
     yield vector("p256-under-p384", "statement §5", words, good, None, "SIGNATURE_INVALID", key=RELEASE_P384)
     words = "A P-256 signature under an Ed25519 key."
     yield vector("p256-under-ed25519", "statement §5", words, good, None, "SIGNATURE_INVALID", key=RELEASE_ED25519)
+    words = "A P-256 signature under an ML-DSA-65 key."
+    yield vector("p256-under-ml-dsa-65", "statement §5", words, good, None, "SIGNATURE_INVALID", key=RELEASE_ML_DSA)
+    quantum = compact(Signing(RELEASE_ML_DSA).bundle(payload))
+    words = "An ML-DSA-65 signature under an Ed25519 key."
+    yield vector(
+        "ml-dsa-65-under-ed25519", "statement §5", words, quantum, None, "SIGNATURE_INVALID", key=RELEASE_ED25519
+    )
     lying = compact(Signing(hint=STRANGER.hint()).bundle(payload))
     words = "The hint names another key: it does not choose."
     yield vector("hint-lies", "statement §4.4", words, lying, payload)
