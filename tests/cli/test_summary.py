@@ -168,3 +168,12 @@ def test_a_summary_that_was_taken_back_is_rejected(
     assert attest("verify-summary", summary, made / "merged", *who).code == 0
     run = attest("verify-summary", summary, made / "merged", *who, "--revocations", out)
     assert (run.code, "ROOT_REVOKED" in run.out) == (1, True)
+
+
+def test_a_key_out_of_the_models_folder_is_warned_of(
+    attest: Attest, made: Workplace, summary: Path, merged: Path
+) -> None:
+    (merged / "attestation" / "agency.pub").write_bytes((made / "other.pub").read_bytes())
+    who = ["--key", merged / "attestation" / "agency.pub", "--resource", RESOURCE]
+    run = attest("verify-summary", summary, merged, *who)
+    assert (run.code, "warning: the key comes from the folder that it is to vouch for" in run.err) == (0, True)

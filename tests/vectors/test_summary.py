@@ -6,6 +6,7 @@ from datetime import datetime
 from model_verify.digest import CheckpointRoot, FileDigest
 from model_verify.envelope import PublicKey
 from model_verify.findings import REASONS, Severity
+from model_verify.history.folder import BundleFile
 from model_verify.sources.local import LocalFolder
 from model_verify.summary import SummaryRequest, judge_summary
 from tests.vectors.vector import Vector
@@ -30,6 +31,7 @@ def test_a_reader_gets_the_answer_of_the_vector(vector: Vector) -> None:
             resource=given.get("resource"),
             policy=FileDigest(hashlib.sha256((folder / policy).read_bytes()).digest()) if policy else None,
             minimum_level=given.get("minimum_level", 1),
+            revocations=[BundleFile(name, (folder / name).read_bytes()) for name in given.get("revocations", ())],
             maximum_age_days=given.get("maximum_age_days"),
         )
     )

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     pass
 
 INCOMPLETE = 3
-_MOST_NOTES = 3
+MOST_NOTES = 3
 
 
 def verify(
@@ -234,7 +234,7 @@ def verify(
     trusted += [("revocation list", path) for path in crl or []]
     trusted += [("timestamping authority", path) for path in tsa or []]
     trusted += [("policy", str(path)) for path in (rules.files if rules else ())]
-    notes = [note for what, path in trusted for note in _trust_notes(what, path, local_roots([source]))][:_MOST_NOTES]
+    notes = [note for what, path in trusted for note in trust_notes(what, path, local_roots([source]))][:MOST_NOTES]
     asked = SummaryOptions(
         out=summary,
         verifier=summary_verifier,
@@ -289,7 +289,7 @@ def verify(
     return Answer(lines, report.model_dump(mode="json", by_alias=True), exit_code, notes)
 
 
-def _trust_notes(what: str, path: str | None, roots: Sequence[Path]) -> list[str]:
+def trust_notes(what: str, path: str | None, roots: Sequence[Path]) -> list[str]:
     """Say so where the trust comes out of a folder that is to be checked."""
     if path is not None and any(Path(path).resolve().is_relative_to(root) for root in roots):
         return [

@@ -14,7 +14,7 @@ from model_attest.commands.arguments import (
     place,
     read_small_file,
 )
-from model_attest.commands.references import Models
+from model_attest.commands.references import Models, local_roots
 from model_attest.commands.trust import (
     CertificateRootOption,
     CrlOption,
@@ -22,6 +22,7 @@ from model_attest.commands.trust import (
     any_expected_signer,
     read_authorities,
 )
+from model_attest.commands.verify import MOST_NOTES, trust_notes
 from model_attest.console import Answer
 from model_verify.errors import CallerError, KeyUnreadable, SourceError, SourceMissing
 
@@ -137,13 +138,18 @@ def verify_summary(
     if model is None and (attestation is not None or read_files):
         option = "--attestation" if attestation is not None else "--read-files"
         raise CallerError(f"`{option}` without a model", hint="name its folder after the summary")
+    source = None if model is None else Models().at(model)
+    trusted = [("key", key), ("trust configuration", trust_config), ("certificate root", certificate_root)]
+    trusted += [("policy", policy), *(("timestamping authority", path) for path in tsa or [])]
+    roots = [] if source is None else local_roots([source])
+    notes = [note for what, path in trusted for note in trust_notes(what, path, roots)][:MOST_NOTES]
     report = judge_summary(
         SummaryRequest(
             bundle=_read(summary),
             label=summary,
             expected_signers=[] if expected is None else [expected],
             now=datetime.now(UTC),
-            source=None if model is None else Models().at(model),
+            source=source,
             attestation=None if attestation is None else DetachedAttestation(place(attestation)),
             read_folder=read_files,
             manifest=_digest("--manifest", manifest, FileDigest),
@@ -157,7 +163,7 @@ def verify_summary(
             timestamp_authorities=read_authorities(tsa),
         )
     )
-    return Answer(summary_lines(report), report.model_dump(mode="json", by_alias=True), report.exit_code)
+    return Answer(summary_lines(report), report.model_dump(mode="json", by_alias=True), report.exit_code, notes)
 
 
 def _read(text: str) -> bytes:

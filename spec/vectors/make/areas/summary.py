@@ -11,6 +11,8 @@ import toy
 from data import Data
 from envelope import MANIFEST_PATH, PREDICATE_TYPE, PREFIX, STATEMENT_TYPE, Signing, compact
 from folder import MERGED, claim
+from history import key_revoked, root_revoked
+from history import signed as revocation
 from keys import RELEASE, STRANGER, Key
 from merkle import sha256
 from vector import JsonObject, Vector
@@ -423,6 +425,27 @@ def contexts() -> Iterator[Vector]:
     )
 
 
+def taken_back() -> Iterator[Vector]:
+    """Yield S4 on revocations."""
+    good = signed()
+    asks = {"resource": RESOURCE, "manifest": DIGEST, "revocations": ["wrong.sigstore.json"]}
+    for name, words, revoked, by, codes in (
+        ("root", "The verifier took back what it said of the root.", root_revoked(toy.root(MERGED)), AGENCY,
+         ["ROOT_REVOKED"]),
+        ("root-other", "The verifier took back what it said of another root.", root_revoked(sha256(b"other")), AGENCY,
+         []),
+        ("key", "The verifier took back its key.", key_revoked(AGENCY), AGENCY, ["SIGNER_REVOKED"]),
+        ("by-publisher", "The publisher of the model revoked its root, who is not the verifier.",
+         root_revoked(toy.root(MERGED)), RELEASE, []),
+    ):  # fmt: skip
+        data = revocation(revoked, Signing(by))
+        made = read(f"taken-back-{name}", "§4 S4", words, good, *codes, by=replace(READER, asks=asks))
+        yield replace(made, files={**made.files, "wrong.sigstore.json": data})
+    made = read("taken-back-malformed", "§4 S4", "What is given as a revocation is none.", good,
+                "REVOCATION_MALFORMED", by=replace(READER, asks=asks))  # fmt: skip
+    yield replace(made, files={**made.files, "wrong.sigstore.json": b"{}"})
+
+
 def results() -> Iterator[Vector]:
     """Yield S5."""
     failed = both(
@@ -547,5 +570,5 @@ def levels() -> Iterator[Vector]:
 
 def vectors() -> Iterator[Vector]:
     """Yield the vectors of area `summary`."""
-    for part in (signatures, forms, subjects, contexts, results, times, levels):
+    for part in (signatures, forms, subjects, contexts, taken_back, results, times, levels):
         yield from part()
