@@ -25,8 +25,10 @@ from folder import (
 )
 from history import FOLDER as REVOCATIONS
 from history import root_revoked, signed
+from instance import STRANGE
 from instance import TOWN as INSTANCE
-from keys import RELEASE, RELEASE_P384, STRANGER
+from keys import RELEASE, RELEASE_P384, STRANGER, pem
+from pki import BETWEEN, LEAF, NAME, ROOT, YEARS, Revoked, Signed, leaf, revocation_list
 from vector import JsonObject, Vector
 
 P = "policy "
@@ -56,6 +58,8 @@ def refused(name: str, clause: str, words: str, text: str, key: str, *, bare: bo
     """Return a vector of a policy that is refused, with the key that the error names."""
     one = given(plain())
     files = {**one.files(), "policy.toml": (("" if bare else SCHEMA) + text).encode(), "lab.pub": RELEASE.pem()}
+    if "tsa.pem" in text:
+        files["tsa.pem"] = INSTANCE.authority_pem()
     expected = {"accepted": False, "key": key}
     return Vector("policy", f"refused-{name}", P + clause, words, described(one), expected, files)
 
@@ -151,6 +155,43 @@ def observers() -> Iterator[Vector]:
         ("origin-other", '[parents]\norigin = "hub"\n', "parents.origin"),
     ):
         yield refused(name, "§2", "Observers and origins that are refused.", text, key)
+
+
+def certified() -> Iterator[Vector]:
+    """Yield policy §2: names in certificates."""
+    chain = [leaf(validity=YEARS), BETWEEN.certificate]
+    good = given(claim(signing=Signed(chain)), key=None)
+    table = f'[[signers.certificates]]\nname = "{NAME}"\nroots = "roots.pem"\n'
+    lists = 'crls = ["lists.pem"]\n'
+    other = table.replace(NAME, "lab@town.example")
+    for name, words, one, text, outcome in (
+        ("certificate", "A name in a certificate is accepted.", good, table, verified(3)),
+        ("certificate-second", "The second of two names.", good, other + table, verified(3)),
+        ("certificate-other", "Another name is accepted.", good, other, rejected("POLICY_SIGNER")),
+        ("certificate-key", "A name is accepted, and a key signed.", given(claim(), key=None), table,
+         rejected("POLICY_SIGNER")),
+        ("certificate-root-other", "The name is accepted by the word of another root.", good,
+         table.replace("roots.pem", "strange.pem"), rejected("CERTIFICATE_INVALID")),
+        ("certificate-listed", "And it is on no list.", good, table + lists, verified(3)),
+        ("certificate-revoked", "It was revoked.", good, table + lists.replace("lists", "revoked"),
+         rejected("CERTIFICATE_REVOKED")),
+        ("certificate-lists-lacking", "A list of one authority alone.", good, table + lists.replace("lists", "own"),
+         incomplete("REVOCATION_UNKNOWN")),
+    ):  # fmt: skip
+        made = held(name, "§2.1", words, one, text, outcome)
+        yield replace(made, files={**made.files, **_office_files()})
+
+
+def _office_files() -> dict[str, bytes]:
+    own, above = (revocation_list(by, issued=NOW_S - 60, until=NOW_S + 60) for by in (BETWEEN, ROOT))
+    revoked = revocation_list(BETWEEN, Revoked(LEAF, NOW_S - 60), issued=NOW_S - 60, until=NOW_S + 60)
+    return {
+        "roots.pem": pem("CERTIFICATE", ROOT.certificate),
+        "strange.pem": pem("CERTIFICATE", STRANGE.root.certificate),
+        "own.pem": pem("X509 CRL", own),
+        "lists.pem": pem("X509 CRL", own) + pem("X509 CRL", above),
+        "revoked.pem": pem("X509 CRL", revoked) + pem("X509 CRL", above),
+    }
 
 
 def parents() -> Iterator[Vector]:
@@ -360,6 +401,14 @@ def malformed() -> Iterator[Vector]:
         "authority-none": ("An authority without certificates.", '[timestamps]\nauthorities = ["lab.pub"]\n',
                            "timestamps.authorities.0"),
         "authorities-nobody": ("Authorities, and nobody among them.", "[timestamps]\n", "timestamps.authorities"),
+        "certificate-roots": ("Roots that are no certificates.",
+                              '[[signers.certificates]]\nname = "x"\nroots = "lab.pub"\n',
+                              "signers.certificates.0.roots"),
+        "certificate-crls": ("A list that is none.",
+                             '[[signers.certificates]]\nname = "x"\nroots = "tsa.pem"\ncrls = ["lab.pub"]\n',
+                             "signers.certificates.0.crls.0"),
+        "certificate-half": ("A name without roots.", '[[signers.certificates]]\nname = "x"\n',
+                             "signers.certificates.0.roots"),
         "identity-half": ("An identity without issuer.", '[[signers.identities]]\nname = "x"\n',
                           "signers.identities.0.issuer"),
         "job-half": ("A job without repository.", '[[signers.jobs]]\nissuer = "https://issuer.example"\n',
@@ -379,5 +428,5 @@ def malformed() -> Iterator[Vector]:
 
 def vectors() -> Iterator[Vector]:
     """Yield the vectors of this area."""
-    for part in (signers, revokers, observers, parents, licences, outcomes, times, malformed):
+    for part in (signers, certified, revokers, observers, parents, licences, outcomes, times, malformed):
         yield from part()
