@@ -234,6 +234,7 @@ def chains() -> list[Vector]:
         vector
         for vector in load("statement")
         if vector.name.startswith("chain-")
+        and vector.name != "chain-good-ml-dsa-65"  # which OpenSSL has from 3.5 on
         and "certificate" in vector.input
         and not vector.input["certificate"]["crls"]
         and not vector.input["tsa"]
