@@ -120,6 +120,8 @@ def lists(values: Any) -> st.SearchStrategy[list[str]]:
     return st.lists(st.sampled_from(sorted(values)), min_size=1, max_size=3, unique=True)
 
 
+OF_A_MODEL = sorted(code for code, (_, step) in REASONS.items() if step.startswith("V"))
+"""Codes of summaries stand in no report on a model."""
 DOCUMENTS = st.fixed_dictionaries(
     {"schema": st.just("https://model-attest.github.io/policy/v1")},
     optional={
@@ -135,7 +137,7 @@ DOCUMENTS = st.fixed_dictionaries(
         }),
         "licenses": st.fixed_dictionaries({}, optional={"allowed": st.just(["MIT"]), "denied": st.just(["ISC"])}),
         "files": st.fixed_dictionaries({"forbidden": lists(["pickle", "remote-code"])}),
-        "findings": st.fixed_dictionaries({"refused": lists(REASONS)}),
+        "findings": st.fixed_dictionaries({"refused": lists(OF_A_MODEL)}),
         "coverage": st.fixed_dictionaries({"minimum-percent": st.integers(1, 100)}),
         "time": st.fixed_dictionaries({}, optional={"required": lists(["timestamp", "log"])}),
     },
@@ -157,8 +159,9 @@ STEPS = st.lists(
 RANKS = {"REJECTED": 0, "INCOMPLETE": 1, "VERIFIED": 2}
 
 
-OF_A_MODEL = sorted(code for code, (_, step) in REASONS.items() if step.startswith("V"))
-"""Codes of summaries stand in no report on a model."""
+def test_a_code_that_no_report_on_a_model_has_is_no_rule() -> None:
+    with pytest.raises(CallerError, match="`SUMMARY_EXPIRED` is of summaries"):
+        policy('[findings]\nrefused = ["SUMMARY_EXPIRED"]\n')
 
 
 @given(DOCUMENTS, st.lists(st.sampled_from(OF_A_MODEL), max_size=3), MATERIALS, STEPS, st.booleans())

@@ -119,6 +119,11 @@ def read_policy(data: bytes, *, name: str, read_file: ReadFile) -> Policy:
     for code in rules.findings.refused if rules.findings else ():
         if code not in REASONS:
             raise CallerError(f"{name}: findings.refused: `{code}` is no reason code", hint=_close(code, REASONS))
+        if not REASONS[code][1].startswith("V"):
+            raise CallerError(
+                f"{name}: findings.refused: `{code}` is of summaries",
+                hint="no report on a model has it, so it is no rule",
+            )
     _check_licenses(rules, name)
     anchors = {root: anchor for anchor, root in (rules.anchors or {}).items()}
     if len(anchors) != len(rules.anchors or {}):
