@@ -5,29 +5,22 @@
     V3 signature   V6 leaf file   V9 pipeline  V12 verdict
 
 Each step is one function here; what it needs lives in the module that its docstring names. A step that must stop the
-procedure raises `_Stop`; everything else is collected.
+procedure raises `_Stop`; everything else is collected. `state` has what they find, `conclusion` what that comes to.
 """
 
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Literal, TypeVar
+from collections.abc import Iterator
+from dataclasses import replace
 
 from model_verify import manifest as manifests
-from model_verify import merkle
+from model_verify.conclusion import conclude, decide_verdict
 from model_verify.depth import Depth, unread
 from model_verify.digest import FileDigest
 from model_verify.envelope import (
     MAX_BUNDLE_BYTES,
-    ExpectedSigner,
-    SignatureCheck,
     SignedPayload,
-    TimestampAuthority,
-    TimeTrust,
     check_signature,
     is_statement,
     names_signer,
@@ -37,87 +30,22 @@ from model_verify.errors import CallerError, MalformedDocument
 from model_verify.findings import REASONS, Finding, Severity, limited
 from model_verify.folder import FolderCheck, check_folder, check_stated
 from model_verify.history.check import History, check_history
-from model_verify.history.folder import BundleFile
 from model_verify.history.target import Target
-from model_verify.hub_place import describe_place, fetch_parents, place_findings, with_origins
+from model_verify.hub_place import fetch_parents, place_findings, with_origins
 from model_verify.judgement import Case, Judgement, judge
-from model_verify.model_sig import describe_model_sig, hold_model_sig, model_sig_not_checked, what_it_binds
-from model_verify.models import BUNDLE_PATH, LEAVES_PATH, MANIFEST_PATH, Manifest, RunStep, TrainStep
+from model_verify.leaf_file import check_leaf_file
+from model_verify.model_sig import hold_model_sig
+from model_verify.models import BUNDLE_PATH, MANIFEST_PATH, Manifest
 from model_verify.observation import observe_materials
-from model_verify.oms import ModelSigCheck
 from model_verify.pipeline import Pipeline, check_pipeline
-from model_verify.policy import Evidence, Policy, anchored, evaluate
-from model_verify.replay import processors
-from model_verify.report import (
-    Report,
-    ReportFiles,
-    ReportMaterial,
-    ReportModel,
-    ReportNotChecked,
-    ReportPolicy,
-    ReportRoots,
-    ReportRun,
-    Verdict,
-    decide,
-    report_finding,
-)
-from model_verify.signature_report import (
-    describe_bundle,
-    describe_detached,
-    describe_signer,
-    describe_time,
-    undated_reason,
-)
-from model_verify.sources.detached import DetachedAttestation, DetachedSource
-from model_verify.sources.source import Entry, EntryKind, Reach, Source, read_whole
+from model_verify.policy import Evidence, anchored, evaluate
+from model_verify.report import Report, ReportMaterial
+from model_verify.request import Request
+from model_verify.sources.source import Entry, EntryKind, read_whole
+from model_verify.state import State
 from model_verify.statement import Statement, read_statement
-from model_verify.unattested import describe_unattested
 
-MAX_LEAF_FILE_BYTES = 1 << 30
-_MOST_NAMED = 5
-"""Parents that the headline names."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to verify, whom the caller expects, and what the caller has. Spec: verification §1."""
-
-    source: Source
-    expected_signer: ExpectedSigner | None = None
-    parents: Mapping[str, Source] = field(default_factory=dict)
-    candidates: Sequence[Source] = ()
-    repository: str | None = None
-    depth: Depth = Depth.FULL
-    """Another depth than full needs a source that states digests."""
-    fetch: Callable[[str], Source | None] | None = None
-    """Asked with the package URL of each material for which there is no parent."""
-    recursive: bool = False
-    """Whether the attestations of the parents themselves are followed."""
-    parent_signers: Mapping[str, ExpectedSigner] = field(default_factory=dict)
-    """The signers that are expected for parents, by identifier; for a parent's parent `PARENT/ITS-PARENT`, and so on.
-    `parents` has folders under such names too."""
-    known_signers: Sequence[ExpectedSigner] = ()
-    """Signers that are expected of a bundle that names them, where `expected_signer` is None."""
-    revocations: Sequence[BundleFile] = ()
-    """What the caller knows to be revoked, besides what lies in the folder."""
-    revokers: Sequence[ExpectedSigner] = ()
-    """Who may revoke everything, besides those of the policy."""
-    observations: Sequence[BundleFile] = ()
-    """What others read of the materials."""
-    observers: Sequence[ExpectedSigner] = ()
-    """Whose observations are taken, besides those of the policy's observers."""
-    published: datetime | None = None
-    """When the model was published, as far as the caller knows."""
-    device: str = "auto"
-    threads: int | None = None
-    progress: Callable[[int], None] | None = None
-    policy: Policy | None = None
-    attestation: DetachedAttestation | None = None
-    """Where it is not the source's own attestation that is to be read, but somebody's outside of it."""
-    now: datetime | None = None
-    """When it is verified; the machine's clock where it is None."""
-    timestamp_authorities: Sequence[TimestampAuthority] = ()
-    """Whose word on the time of a signature is taken; where there is none, whom the policy names."""
+__all__ = ["Request", "verify"]
 
 
 def verify(request: Request) -> Report:
@@ -133,31 +61,7 @@ class _Stop(Exception):
     """Nothing further can be evaluated; the findings say why."""
 
 
-class _Procedure:
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.source = request.source
-        self.trust = _time_trust(request)
-        if request.attestation is not None:
-            self.source = DetachedSource(request.source, request.attestation)
-        self.repository = request.repository or request.source.repository
-        self.place = describe_place(request.source)
-        self.findings: list[Finding] = []
-        self.is_unattested = False
-        self.signed: SignedPayload | None = None
-        self.signature = SignatureCheck()
-        self.accepted: ExpectedSigner | None = None
-        self.statement: Statement | None = None
-        self.history = History()
-        self.manifest: Manifest | None = None
-        self.signed_leaves: memoryview | None = None
-        self.folder = FolderCheck()
-        self.model_sig: ModelSigCheck | None = None
-        self.pipeline = Pipeline((), (), ())
-        self.judgement = Judgement()
-        self.everything_ran = False
-        self.started = time.monotonic()
-
+class _Procedure(State):
     def run(self) -> Report:
         try:
             bundle = self.v1_find()
@@ -177,7 +81,7 @@ class _Procedure:
         except _Stop:
             pass
         self.v12_policy()
-        return self.v12_verdict()
+        return conclude(self)
 
     def stop(self, code: str, where: str = "", expected: str = "", actual: str = "") -> _Stop:
         """Record a finding, and return what to raise."""
@@ -212,7 +116,7 @@ class _Procedure:
     def v3_signature(self, signed: SignedPayload) -> None:
         """Hold the signature against the expected signer; below a failed one nothing is parsed. Module: envelope."""
         expected = self.request.expected_signer or next(
-            (known for known in _known_signers(self.request) if names_signer(signed, known)), None
+            (known for known in self.request.all_known_signers() if names_signer(signed, known)), None
         )
         accepted = self.request.policy.signers if self.request.policy else None
         if expected is None:
@@ -256,7 +160,7 @@ class _Procedure:
             self.source,
             target,
             revocations=self.request.revocations,
-            revokers=_revokers(self.request),
+            revokers=self.request.all_revokers(),
             published=self.request.published,
         )
         self.findings += history.findings
@@ -282,36 +186,12 @@ class _Procedure:
         return manifest
 
     def v6_leaf_file(self, manifest: Manifest) -> memoryview | None:
-        """Return the signed leaves, or None where the leaf file is not the signed one. Module: merkle."""
-        count = sum(info.chunk_count for _, info, _ in manifests.leaf_tensors(manifest))
-        if manifest.leaves.count != count:
-            stated = f"{manifest.leaves.count} leaves"
-            self.findings.append(Finding("LEAVES_MISMATCH", MANIFEST_PATH, f"{count} leaves", stated))
+        """Return the signed leaves, or None where the leaf file is not the signed one. Module: leaf_file."""
+        found = check_leaf_file(self.source, manifest)
+        if isinstance(found, Finding):
+            self.findings.append(found)
             return None
-        size = merkle.LEAF_BYTES * count
-        if size > MAX_LEAF_FILE_BYTES:
-            self.findings.append(
-                Finding("LEAVES_MISMATCH", LEAVES_PATH, f"at most {MAX_LEAF_FILE_BYTES} bytes", str(size))
-            )
-            return None
-        entry = self.attestation_entry(LEAVES_PATH)
-        if entry is None or entry.kind is EntryKind.IRREGULAR or entry.size_bytes != size:
-            found = "no such file" if entry is None else entry.detail or f"{entry.size_bytes} bytes"
-            self.findings.append(Finding("LEAVES_MISMATCH", LEAVES_PATH, f"{size} bytes", found))
-            return None
-        data = memoryview(read_whole(self.source, LEAVES_PATH, max_bytes=size))
-        digest = FileDigest(hashlib.sha256(data).digest())
-        if digest != manifest.leaves.file_digest:
-            self.findings.append(Finding("LEAVES_MISMATCH", LEAVES_PATH, manifest.leaves.file_digest.text, digest.text))
-            return None
-        place = 0
-        for _, info, root in manifests.leaf_tensors(manifest):
-            leaves = merkle.split_leaves(data[place : place + merkle.LEAF_BYTES * info.chunk_count])
-            place += merkle.LEAF_BYTES * info.chunk_count
-            if merkle.tensor_root(leaves) != root:
-                self.findings.append(Finding("LEAVES_MISMATCH", f"{LEAVES_PATH}: {info.name}", root.text))
-                return None
-        return data
+        return found
 
     def v7_v8_folder(self, manifest: Manifest) -> FolderCheck:
         """Return how the folder differs from the manifest, tensor data aside. Module: folder."""
@@ -380,7 +260,7 @@ class _Procedure:
         judgement = judge(case)
         judgement.materials, found = with_origins(judgement.materials, self.request.parents)
         judgement.materials, seen = observe_materials(
-            judgement.materials, self.request.observations, _observers(self.request), self.trust
+            judgement.materials, self.request.observations, self.request.all_observers(), self.trust
         )
         found = [*found, *seen]
         self.findings += [*judgement.findings, *found]
@@ -395,7 +275,7 @@ class _Procedure:
             if all(entry.path != BUNDLE_PATH for entry in source.entries()):
                 self.findings.append(Finding("PARENT_NOT_ATTESTED", material.id))
                 continue
-            report = verify(_of_parent(self.request, material.id, source))
+            report = verify(self.request.of_parent(material.id, source))
             self.findings += _ancestor_findings(material, report)
             self.judgement.materials[place] = material.model_copy(update={"attestation": report.attestation()})
 
@@ -405,7 +285,7 @@ class _Procedure:
         if policy is None or not self.everything_ran or self.manifest is None:
             return
         self.judgement.materials = anchored(self.judgement.materials, policy.anchors)
-        verdict, level, _ = self.decide()
+        verdict, level, _ = decide_verdict(self)
         evidence = Evidence(
             verdict=verdict,
             level=level,
@@ -418,191 +298,6 @@ class _Procedure:
             now=self.trust.verified_at,
         )
         self.findings = [*self.findings, *evaluate(policy, evidence)]
-
-    def decide(self) -> tuple[Verdict, Literal[1, 2, 3] | None, str]:
-        """Return verdict, level and weakest link by the findings so far. Module: report."""
-        return decide(
-            self.findings,
-            self.judgement.steps,
-            self.judgement.materials,
-            expected_signer=self.signature.holds,
-            everything_ran=self.everything_ran and self.judgement.every_tensor_hashed,
-        )
-
-    def v12_verdict(self) -> Report:
-        """Return the report. Module: report."""
-        judged = self.judgement
-        verdict, level, link = self.decide()
-        more = self.describe_ancestors(verdict)
-        more += describe_detached(self.request.attestation, self.signature) if level else ""
-        more += what_it_binds(self.model_sig, attested=self.manifest is not None)
-        return Report(
-            reference=self.source.label,
-            commit=self.source.commit,
-            depth=self.request.depth.value,
-            hub=self.place,
-            unattested=describe_unattested(self.source) if self.is_unattested else None,
-            verdict=verdict,
-            level=level,
-            headline=f"{verdict}{f' level {level}' if level else ''}: {link}{more}",
-            bundle=describe_bundle(self.signed, self.request.attestation),
-            signer=describe_signer(self.signed, self.signature),
-            time=describe_time(self.signature.time),
-            roots=self.describe_roots(),
-            statement=self.describe_model(),
-            history=self.history.report,
-            files=self.describe_files(),
-            model_sig=describe_model_sig(self.model_sig),
-            materials=judged.materials,
-            candidates=judged.candidates,
-            steps=judged.steps,
-            findings=[report_finding(finding) for finding in self.findings],
-            coverage=judged.coverage,
-            policy=self.describe_policy(),
-            not_checked=list(self.not_checked()),
-            run=ReportRun(
-                device=judged.device,
-                threads=self.request.threads or processors(),
-                bytes_read=judged.bytes_read + self.folder.bytes_hashed,
-                seconds=f"{time.monotonic() - self.started:.3f}",
-            ),
-        )
-
-    def describe_ancestors(self, verdict: Verdict) -> str:
-        """Return what the headline says of the parents, where the caller asked for their attestations."""
-        if not self.request.recursive or verdict != "VERIFIED" or not self.judgement.materials:
-            return ""
-        said = [
-            f"{material.id} "
-            + (f"level {material.attestation.level}" if material.attestation else "has no attestation")
-            for material in self.judgement.materials
-        ]
-        return f"; parents: {', '.join(said[:_MOST_NAMED])}{', …' if len(said) > _MOST_NAMED else ''}"
-
-    def describe_policy(self) -> ReportPolicy | None:
-        policy = self.request.policy
-        return None if policy is None else ReportPolicy(digest=policy.digest, evaluated=self.everything_ran)
-
-    def describe_roots(self) -> ReportRoots | None:
-        if self.statement is None or self.manifest is None:
-            return None
-        root = self.statement.model.checkpoint_root
-        return ReportRoots(checkpoint=root, manifest=self.statement.manifest_digest)
-
-    def describe_model(self) -> ReportModel | None:
-        if self.statement is None:
-            return None
-        model = self.statement.model
-        return ReportModel(name=model.name, version=model.version, uri=model.uri)
-
-    def describe_files(self) -> ReportFiles | None:
-        if self.manifest is None:
-            return None
-        return ReportFiles(
-            listed=len(self.manifest.files), hashed=self.folder.files_hashed, stated=self.folder.files_stated
-        )
-
-    def not_checked(self) -> Iterator[ReportNotChecked]:
-        """Yield what this report does not speak of, and why. Spec: verification §5."""
-        if self.signed is not None and self.signature.time is None:
-            yield ReportNotChecked(what="time of signing", why=undated_reason(self.signed, self.trust))
-        yield from model_sig_not_checked(self.source, self.model_sig)
-        if not self.everything_ran:
-            yield ReportNotChecked(what="everything below the finding that stopped the procedure", why="not evaluated")
-            return
-        assert self.statement is not None
-        if self.repository is None:
-            uri = self.statement.model.uri
-            why = f"the signer says {uri}" if uri else "the signer names none"
-            yield ReportNotChecked(what="the repository", why=f"a local folder does not show it; {why}")
-        if self.request.attestation is not None:
-            why = f"the attestation is detached, from {self.request.attestation.label}"
-            yield ReportNotChecked(what="what the repository itself attests", why=why)
-        for what, why in self.history.not_checked:
-            yield ReportNotChecked(what=what, why=why)
-        for name in self.statement.not_evaluated:
-            yield ReportNotChecked(what=f"`{name}` of the statement", why="not evaluated by this version")
-        for step in self.pipeline.steps:
-            if isinstance(step, TrainStep) and step.record is not None:
-                what = f"what is recorded of step {step.id}: data, code, settings, checkpoints, loss"
-                yield ReportNotChecked(what=what, why="the signer's word, which no weight shows")
-            elif isinstance(step, RunStep):
-                yield ReportNotChecked(what=f"the command of step {step.id}", why="the signer's word, it was not run")
-        if self.place is not None and self.place.reach == Reach.UNKNOWN.value:
-            yield ReportNotChecked(
-                what="whether a branch leads to the commit", why="there are too many to look through"
-            )
-        for material in self.judgement.materials:
-            if material.origin == "unknown":
-                yield ReportNotChecked(what=f"origin of material {material.id}", why="only its root is known")
-        if self.request.policy is not None and self.request.policy.rules.licenses is not None:
-            for judged in self.judgement.materials:
-                if judged.attestation is None:
-                    what = f"licences of what material {judged.id} was made from"
-                    yield ReportNotChecked(what=what, why="no attestation of it was followed")
-        if self.request.depth is Depth.FULL:
-            what = "file digests of safetensors and GGUF files"
-            yield ReportNotChecked(what=what, why="their header digests and tensor roots fix the same bytes")
-        else:
-            what = "the content of files that the Hub states a digest of"
-            yield ReportNotChecked(what=what, why="at this depth the Hub is believed")
-
-
-def _own_level(material: ReportMaterial) -> str:
-    return f"level {material.attestation.level}" if material.attestation else "has no attestation"
-
-
-def _of_parent(request: Request, name: str, source: Source) -> Request:
-    """Return the request that verifies a parent: what has its identifier before a slash is for it."""
-    before = f"{name}/"
-    return Request(
-        source=source,
-        expected_signer=request.parent_signers.get(name),
-        parents=_below(request.parents, before),
-        candidates=request.candidates,
-        fetch=request.fetch,
-        recursive=True,
-        parent_signers=_below(request.parent_signers, before),
-        known_signers=_known_signers(request),
-        revocations=request.revocations,
-        revokers=_revokers(request),
-        observations=request.observations,
-        observers=_observers(request),
-        now=request.now,
-        timestamp_authorities=_time_trust(request).authorities,
-        device=request.device,
-        threads=request.threads,
-    )
-
-
-def _time_trust(request: Request) -> TimeTrust:
-    """Return whose word on times the caller takes, which is said here or in the policy; raises `CallerError`."""
-    named = (tuple(request.timestamp_authorities), request.policy.authorities if request.policy else ())
-    if all(named):
-        raise CallerError("timestamping authorities beside a policy that names some", hint="name them in one place")
-    return TimeTrust(named[0] or named[1], request.now or datetime.now(UTC))
-
-
-def _known_signers(request: Request) -> list[ExpectedSigner]:
-    """Return whom the caller, and the caller's policy, expect of bundles that name them."""
-    policy = request.policy.signers if request.policy else None
-    named = [request.expected_signer] if request.expected_signer else []
-    return [*request.known_signers, *named, *(policy.signers if policy else ())]
-
-
-def _observers(request: Request) -> Sequence[ExpectedSigner]:
-    return (*request.observers, *(request.policy.observers if request.policy else ()))
-
-
-def _revokers(request: Request) -> Sequence[ExpectedSigner]:
-    return (*request.revokers, *(request.policy.revokers if request.policy else ()))
-
-
-_T = TypeVar("_T")
-
-
-def _below(named: Mapping[str, _T], before: str) -> dict[str, _T]:
-    return {path.removeprefix(before): value for path, value in named.items() if path.startswith(before)}
 
 
 def _ancestor_findings(material: ReportMaterial, report: Report) -> Iterator[Finding]:
