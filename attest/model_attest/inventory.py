@@ -38,8 +38,8 @@ class Inventory:
     checkpoint_root: CheckpointRoot
 
 
-def take_inventory(source: LocalFolder, *, progress: Progress | None = None) -> Inventory:
-    """Return the manifest of a folder and the leaves of its weights; `progress` is told the bytes hashed so far.
+def take_inventory(source: Source, *, progress: Progress | None = None) -> Inventory:
+    """Return the manifest of a model and the leaves of its weights; `progress` is told the bytes hashed so far.
 
     Raises `MalformedInput` for a folder that manifest §2 to §5 says cannot be signed (`MalformedWeights` and
     `AmbiguousWeights` among them), `SourceUnreadable` for what is not a regular file, and `SourceChanged` where the
@@ -121,9 +121,14 @@ def _is_lfs_only(source: Source) -> bool:
     )
 
 
-def _identities(source: LocalFolder) -> dict[str, tuple[int, ...]]:
-    """Return what tells each file from another one put in its place, by path."""
+def _identities(source: Source) -> dict[str, tuple[int, ...]]:
+    """Return what tells each file from another one put in its place, by path; nothing for what cannot move.
+
+    A commit of the Hub holds still: what is read of it is held against its list of files.
+    """
     identities: dict[str, tuple[int, ...]] = {}
+    if not isinstance(source, LocalFolder):
+        return identities
     for entry in source.entries():
         try:
             status = (source.root / entry.path).stat()

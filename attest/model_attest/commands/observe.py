@@ -13,19 +13,19 @@ from model_attest.commands.arguments import (
     PasswordOption,
     TrustConfigOption,
     choose_signer,
-    folder_at,
     place,
 )
+from model_attest.commands.references import BandwidthOption, Models
 from model_attest.commands.trust import TimestampUrlOption, TsaOption, read_authorities, timestamped
 from model_attest.console import Answer, size_text
 
 
 def observe(
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="The model folder.")],
+    model: Annotated[str, typer.Argument(metavar="REF", help="The model: a folder, or `org/model@commit` of the Hub.")],
     out: Annotated[str, typer.Option("--out", metavar="OUT", help="A new folder for the observation.")],
     uri: Annotated[
         str | None,
-        typer.Option("--uri", metavar="PURL", help="Where it is from: pkg:huggingface/ORG/NAME@COMMIT."),
+        typer.Option("--uri", metavar="PURL", help="Where a folder is from: pkg:huggingface/ORG/NAME@COMMIT."),
     ] = None,
     key: Annotated[
         str | None, typer.Option("--key", metavar="FILE", help="The private key, PEM; else an identity signs.")
@@ -40,13 +40,15 @@ def observe(
     trust_config: TrustConfigOption = None,
     timestamp_url: TimestampUrlOption = None,
     tsa: TsaOption = None,
+    max_bandwidth: BandwidthOption = None,
     json: JsonFlag = False,
 ) -> Answer:
     """Read a model once, and sign what was there.
 
     Writes OUT: the digests of all files, the roots of all tensors and their leaves, and a signed statement that this is
-    what PURL has. It claims nothing of where the weights come from. Others who name you as an observer then know
-    the root of a parent whose publisher attests to nothing: `attest verify --observation OUT --observer-key PUB`.
+    what PURL has. A model on the Hub is streamed at one commit and stored nowhere, and PURL is that commit. It claims
+    nothing of where the weights come from. Others who name you as an observer then know the root of a parent whose
+    publisher attests to nothing: `attest verify --observation OUT --observer-key PUB`.
 
     \b
     exit codes
@@ -54,21 +56,22 @@ def observe(
       2  could not observe; then OUT is not there
 
     \b
-    example
+    examples
+      attest observe lab/a-7b@0123…cdef --key office --out a.observed
       attest observe ./a --uri pkg:huggingface/lab/a-7b@0123…cdef --key office --out a.observed
     """
     from model_attest.commands.documents import ObserveAnswer, members
     from model_attest.inventory import total_bytes
-    from model_attest.observe import observe_folder
+    from model_attest.observe import observe_model
     from model_verify.envelope import TimeTrust
     from model_verify.manifest import primary
     from model_verify.signature_report import describe_expected, describe_time
 
-    source = folder_at(folder)
+    source = Models(max_bandwidth=max_bandwidth).at(model)
     signer = timestamped(choose_signer(key, password_file, identity_token, trust_config), timestamp_url)
     trust = TimeTrust(read_authorities(tsa))
     with console.progress("reading", lambda: total_bytes(source)) as advance:
-        result = observe_folder(place(folder), place(out), signer, uri=uri, trust=trust, progress=advance)
+        result = observe_model(source, place(out), signer, uri=uri, trust=trust, progress=advance)
     assert result.signature.signer is not None
     seen, manifest = result.observation, result.inventory.manifest
     answer = ObserveAnswer(
@@ -82,8 +85,9 @@ def observe(
         signer=describe_expected(result.signature.signer),
         time=describe_time(result.signature.time),
     )
+    by = "your word" if source.hub is None else f"the word of {source.hub.endpoint}"
     lines = [
-        f"observed  {folder}: {answer.uri} by your word",
+        f"observed  {model}: {answer.uri} by {by}",
         f"  weights   {answer.tensor_count} tensors, {answer.checkpoint_root}",
         f"  files     {answer.file_count}, {size_text(answer.size_bytes)}",
         f"  signer    {answer.signer.described}",
