@@ -119,7 +119,7 @@ def test_a_person_signs_by_mail_address(tmp_path: Path, sigstore: Sigstore) -> N
     def token() -> str:
         return sigstore.issuer.token("1234", email="release@town.example", email_verified=True)
 
-    sign_folder(signed.folder, SigstoreSigner(token, trust(sigstore)))
+    sign_folder(signed.folder, SigstoreSigner(token, trust(sigstore)), fresh=True)
     person = ExpectedIdentity(Identity("release@town.example", sigstore.issuer.url), trust(sigstore))
     assert signed.verify(expected_signer=person).verdict == "VERIFIED"
     assert signed.finding().code == "IDENTITY_MISMATCH"
