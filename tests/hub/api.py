@@ -7,9 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import yaml
 
-from tests.hub.storage import Commit, Repository, Storage, StoredFile
-
-DATE = "2026-01-02T03:04:05.000Z"
+from tests.hub.storage import DATE, Commit, Repository, Storage, StoredFile
 
 
 def model_info(storage: Storage, repository: Repository, commit: Commit, *, with_blobs: bool) -> dict[str, object]:
@@ -105,6 +103,12 @@ def _refs(before: str, named: Mapping[str, str]) -> Iterator[dict[str, str]]:
 
 def history(repository: Repository, sha: str) -> list[dict[str, object]]:
     return [
-        {"id": commit.sha, "title": commit.title, "message": "", "authors": [{"user": "tester"}], "date": DATE}
+        {
+            "id": commit.sha,
+            "title": commit.title,
+            "message": "",
+            "authors": [{"user": "tester"}],
+            "date": repository.date,
+        }
         for commit in repository.history(sha)
     ]

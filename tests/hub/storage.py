@@ -12,6 +12,7 @@ from pathlib import Path
 LFS_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt", ".npz", ".h5")
 LFS_BYTES = 10 << 20
 INITIAL = "initial commit"
+DATE = "2026-01-02T03:04:05.000Z"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Repository:
     tags: dict[str, str] = field(default_factory=dict)
     proposals: dict[str, str] = field(default_factory=dict)
     """Refs of pull requests, `refs/pr/1`, which anybody can write."""
+    date: object = DATE
+    """What is listed as the date of its commits; tests state others."""
 
     def resolve(self, revision: str) -> str | None:
         """Return the commit that a branch, a tag, a pull request's ref or a commit's name leads to."""

@@ -45,7 +45,7 @@ class Request:
     observers: Sequence[ExpectedSigner] = ()
     """Whose observations are taken, besides those of the policy's observers."""
     published: datetime | None = None
-    """When the model was published, as far as the caller knows."""
+    """When the model was published, as far as the caller knows; else the Hub is asked, where the model is there."""
     device: str = "auto"
     threads: int | None = None
     progress: Callable[[int], None] | None = None

@@ -15,6 +15,7 @@ COMMITMENT_CODES = (
     "COMMITMENT_MALFORMED", "COMMITMENT_MISMATCH", "COMMITMENT_SIGNER", "COMMITMENT_LATE", "SHOWN_AFTER_PUBLICATION"
 )  # fmt: skip
 _SIDES = {"before": "before that", "after": "as far as is shown only after that", "unknown": "at no time that is shown"}
+_WORDS = {"caller": "your word", "hub": "the Hub's word"}
 _OUTCOMES = {
     "revoked": "revokes this",
     "signed-before": "revokes the signer, after this was signed",
@@ -31,7 +32,7 @@ def commitment(history: ReportHistory | None) -> Area:
     if history is not None and history.publication is not None:
         publication = history.publication
         said = f"signed {_SIDES[publication.signed]}, committed to {_SIDES[publication.committed]}"
-        parts.append(f"published {publication.time} by your word: {said}")
+        parts.append(f"published {publication.time} by {_WORDS[publication.by]}: {said}")
     return Area("commitment", "ok", "; ".join(parts))
 
 

@@ -136,7 +136,11 @@ def verify(
     ] = None,
     published: Annotated[
         str | None,
-        typer.Option("--published", metavar="TIME", help="When it was published, as 2026-07-01T12:00:00Z."),
+        typer.Option(
+            "--published",
+            metavar="TIME",
+            help="When it was published, as 2026-07-01T12:00:00Z; else by the Hub's word.",
+        ),
     ] = None,
     device: DeviceOption = Device.auto,
     require_level: Annotated[

@@ -11,7 +11,7 @@ from model_verify.findings import Finding, limited
 from model_verify.history.chain import follow_chain
 from model_verify.history.commitment import JudgedCommitment, commitment_entry, judge_commitment
 from model_verify.history.folder import BundleFile, revocations_in
-from model_verify.history.freshness import describe_publication, publication_findings
+from model_verify.history.freshness import describe_publication, publication_findings, stated_publication
 from model_verify.history.report import ReportHistory
 from model_verify.history.revocation import judge_revocation
 from model_verify.history.target import Target
@@ -38,7 +38,8 @@ def check_history(
 ) -> History:
     """Return what lies in a model's folder beside its attestation, with what the caller has of the kind.
 
-    `published` is when the caller says that the model was published. Raises what checking a signature raises.
+    `published` is when the caller says that the model was published; a source on the Hub is asked where the caller does
+    not. Raises what checking a signature raises, and `SourceError`.
     """
     there, findings = revocations_in(source)
     judged = [judge_revocation(file, target, revokers) for file in (*revocations, *there)]
@@ -46,7 +47,7 @@ def check_history(
     chain = follow_chain(source, target, [one.root for one in judged if one.root is not None])
     commitment = judge_commitment(source, target)
     committed = commitment.time if commitment.counts else None
-    publication = describe_publication(published, target.signature.time, committed)
+    publication = describe_publication(stated_publication(published, source), target.signature.time, committed)
     findings += [*chain.findings, *commitment.findings, *publication_findings(publication)]
     is_dated = target.signature.time is not None or committed is not None
     report = ReportHistory(

@@ -63,12 +63,14 @@ class ReportCommitment(Wire):
 
 
 class ReportPublication(Wire):
-    """When the caller says that the model was published, and what of it is shown to have been there by then.
+    """When the model was published, by whose word, and what of it is shown to have been there by then.
 
-    `after`: the earliest time that anybody vouches for is later. `unknown`: nobody vouches for any.
+    `hub`: it is the date of the commit, as the Hub lists it, and nothing else rests on it. `after`: the earliest time
+    that anybody vouches for is later. `unknown`: nobody vouches for any.
     """
 
     time: str
+    by: Literal["caller", "hub"]
     signed: Literal["before", "after", "unknown"]
     committed: Literal["before", "after", "unknown"]
 

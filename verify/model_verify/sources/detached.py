@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from model_verify.digest import FileDigest
@@ -64,6 +65,9 @@ class DetachedSource:
 
     def reach(self) -> Reach:
         return self._model.reach()
+
+    def commit_date(self) -> datetime | None:
+        return self._model.commit_date()
 
     def entries(self) -> Sequence[Entry]:
         own = [entry for entry in self._model.entries() if entry.path not in self._attestation.entries]

@@ -103,6 +103,9 @@ class LocalFolder:
     def reach(self) -> Reach:
         return Reach.UNKNOWN
 
+    def commit_date(self) -> None:
+        """Return None: no Hub is asked."""
+
     def entries(self) -> Sequence[Entry]:
         """Return every file of the folder, irregular ones included, ordered by path.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Protocol
 
@@ -88,6 +89,10 @@ class Source(Protocol):
 
     def reach(self) -> Reach:
         """Return what leads to the commit. Raises `SourceError`."""
+        ...
+
+    def commit_date(self) -> datetime | None:
+        """Return the date of the commit by the word of the Hub; None where it states none. Raises `SourceError`."""
         ...
 
     def entries(self) -> Sequence[Entry]: ...

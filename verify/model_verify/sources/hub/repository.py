@@ -6,10 +6,11 @@ import re
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from model_verify.digest import FileDigest
-from model_verify.errors import SourceUnreadable
+from model_verify.errors import SourceMissing, SourceUnreadable
 from model_verify.sources.hub.connection import Connection
 from model_verify.sources.hub.reference import HubReference
 from model_verify.sources.source import Entry, EntryKind, Reach
@@ -21,6 +22,7 @@ MOST_PAGES_OF_COMMITS = 100
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_DATE = re.compile(r"[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
 _NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
 
 
@@ -108,6 +110,18 @@ class Repository:
                     return Reach.BRANCH
         return Reach.PROPOSAL
 
+    def commit_date(self) -> datetime | None:
+        """Return the date that the Hub lists of the commit, in whole seconds; None where it lists none. Spec: hub §1.5.
+
+        Whoever made the commit can have written any date into it. A Hub that lists no commits, or not as lists are,
+        states none. Raises `SourceUnreachable`.
+        """
+        try:
+            items, _ = self._page(f"{self._api}/commits/{self.commit}")
+        except (SourceMissing, SourceUnreadable):
+            return None
+        return _read_date(next((item.get("date") for item in items if item.get("id") == self.commit), None))
+
     def _heads(self, refs: object) -> dict[str, str]:
         """Return the commits that branches and tags lead to, by name."""
         heads: dict[str, str] = {}
@@ -148,3 +162,12 @@ class Repository:
 
     def _odd(self, what: str) -> SourceUnreadable:
         return SourceUnreadable(f"the Hub at {self.connection.endpoint}, `{self.reference}`: {what}")
+
+
+def _read_date(stated: object) -> datetime | None:
+    if not isinstance(stated, str) or not _DATE.fullmatch(stated):
+        return None
+    try:
+        return datetime.fromisoformat(stated).replace(microsecond=0)
+    except ValueError:
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 
 from model_verify.digest import FileDigest
@@ -48,6 +49,10 @@ class HubSource:
     @cached_property
     def _reach(self) -> Reach:
         return self._repository.reach()
+
+    def commit_date(self) -> datetime | None:
+        """Return the date of the commit, by the Hub's word. Raises `SourceError`."""
+        return self._repository.commit_date()
 
     @cached_property
     def _listed(self) -> Mapping[str, ListedFile]:
