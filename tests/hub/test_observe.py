@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants, snapshot_download
 
-from model_verify.sources.hub import connection
 from tests.cli.conftest import Attest
 from tests.cli.making import flip, tensors, write_model
 from tests.hub.faults import Content, Cut
+from tests.hub.releases import Release
 from tests.hub.server import Hub
+from tests.hub.test_verify import codes
+from tests.hub.test_verify import impatient as impatient  # fixtures
+from tests.hub.test_verify import made as made
+from tests.hub.test_verify import released as released
 from tests.publisher.conftest import expected_root
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "FIRST_WAIT_S", 0.0)
 
 
 @pytest.fixture
@@ -128,3 +128,29 @@ def test_another_uri_than_the_reference_is_refused(
     run = attest("observe", "lab/a", "--uri", other, "--key", key, "--out", tmp_path / "seen", "--json")
     assert (run.code, run.error["code"]) == (2, "CALLER_ERROR")
     assert hub.downloads() == []
+
+
+def test_others_take_it_as_the_root_that_was_there(
+    attest: Attest, hub: Hub, key: Path, tmp_path: Path, released: Release
+) -> None:
+    commit, seen = released.parents["a"], tmp_path / "seen"
+    assert attest("observe", f"lab/a@{commit}", "--key", key, "--out", seen).code == 0
+    given = [f"--parent={name}={released.folder.parent / name}" for name in "ab"]
+    taken = ["--observation", seen, "--observer-key", f"{key}.pub"]
+    run = attest("verify", released.folder, "--key", released.key, "--device", "cpu", *given, *taken, "--json")
+    assert run.document["verdict"] == "VERIFIED"
+    assert {one["id"]: one["origin"] for one in run.document["materials"]} == {"a": "observed", "b": "unknown"}
+    assert "OBSERVED_ELSEWHERE" not in codes(run.document)
+
+
+def test_offline_the_cache_is_observed(
+    attest: Attest, hub: Hub, folder: Path, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = hub.storage.add_folder("lab/a", folder)
+    snapshot_download("lab/a")
+    hub.asked.clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    run = attest("observe", "lab/a", "--key", key, "--out", tmp_path / "seen", "--json")
+    root = expected_root(folder / "model.safetensors")
+    assert (run.document["uri"], run.document["checkpoint_root"]) == (f"pkg:huggingface/lab/a@{commit}", root)
+    assert hub.asked == []
