@@ -247,3 +247,35 @@ def test_tensors_read_in_part_are_not_ok(attest: Attest, made: Workplace) -> Non
     partial = report.coverage.model_copy(update={"bytes_hashed": report.coverage.bytes - 1})
     status = {area.name: area.status for area in areas(report.model_copy(update={"coverage": partial}))}
     assert status["weights"] == "skip"
+
+
+# Where the caller is.
+
+
+def test_without_a_name_the_folder_that_one_is_in_is_verified(
+    attest: Attest, made: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(made / "merged")
+    here = attest("verify", *made.key, *made.parents)
+    assert (here.code, here.out.splitlines()[0]) == (0, "VERIFIED level 3  .: every step was reproduced bit for bit")
+
+
+def test_without_a_name_a_folder_without_a_model_is_not_walked_through(
+    attest: Attest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "model.safetensors").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    run = attest("verify")
+    assert (run.code, "no model is named" in run.err, "org/model" in run.err) == (2, True, True)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "other.gguf"])
+def test_a_clone_without_its_weights_is_told_how_to_fetch_them(
+    attest: Attest, made: Workplace, tmp_path: Path, name: str
+) -> None:
+    clone = Path(shutil.copytree(made / "merged", tmp_path / "clone"))
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n"
+    (clone / name).write_text(pointer)
+    run = attest("verify", clone, *made.key, *made.parents)
+    assert (run.code, "`git lfs pull` fetches them" in run.out) == (1, True)

@@ -40,6 +40,23 @@ BandwidthOption = Annotated[
 ]
 
 
+def model_here() -> LocalFolder:
+    """Return the folder that the caller is in; raises `CallerError` where nothing in it looks like a model.
+
+    Only its own files are looked at: a folder that is no model can be the top of a whole disk.
+    """
+    from model_verify.files import has_tensors
+    from model_verify.models import ATTESTATION_FOLDER
+
+    names = {entry.name for entry in Path().iterdir()}
+    if not names & {ATTESTATION_FOLDER, "model.sig", "config.json"} and not any(has_tensors(name) for name in names):
+        raise CallerError(
+            "no model is named, and there is none in this folder",
+            hint="name a folder, or a repository of the Hub: `attest verify org/model`",
+        )
+    return folder_at(".")
+
+
 class Models:
     """Opens what references name; one connection to the Hub serves all of them, made when it is first needed."""
 

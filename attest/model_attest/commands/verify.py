@@ -29,6 +29,7 @@ from model_attest.commands.references import (
     Models,
     depth_of,
     local_roots,
+    model_here,
 )
 from model_attest.commands.summary_writing import (
     SummaryCertificateOption,
@@ -65,8 +66,13 @@ MOST_NOTES = 3
 
 def verify(
     model: Annotated[
-        str, typer.Argument(metavar="REF", help="The model: a folder, or `org/model@revision` of the Hub.")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="REF",
+            help="The model: a folder, or `org/model@revision` of the Hub.",
+            show_default="the folder that you are in",
+        ),
+    ] = None,
     key: Annotated[
         str | None, typer.Option("--key", metavar="PUB", help="The public key that you expect to have signed, PEM.")
     ] = None,
@@ -193,6 +199,7 @@ def verify(
       attest verify ./merged --source-repository https://github.com/town/model --source-ref 'refs/tags/*' \
         --issuer https://token.actions.githubusercontent.com
       attest verify town/merged@main --key lab.pub
+      git clone https://huggingface.co/town/merged && cd merged && attest verify --key ../lab.pub
       attest verify ./merged --policy procurement.toml --parent a=./a --parent b=./b
     """
     from model_attest.commands.report_text import report_lines
@@ -205,7 +212,7 @@ def verify(
     from model_verify.sources.detached import DetachedAttestation, DetachedSource
 
     models = Models(max_bandwidth=max_bandwidth)
-    source = models.at(model)
+    source = model_here() if model is None else models.at(model)
     expected_signer = any_expected_signer(
         key=key,
         identity=identity,
