@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model_verify.merge.kernel import Block, Call, Standing
-from model_verify.merge.methods import chosen, cosine_search
+from model_verify.merge.methods import chosen, cosine_search, load
 from model_verify.merge.methods.karcher import Karcher
 from model_verify.merge.methods.multislerp import Multislerp
 from model_verify.merge.methods.nuslerp import Nuslerp
@@ -92,3 +92,23 @@ def test_the_search_for_a_cosine_ends(factor: float, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(cosine_search._Search, "_fits", counted)
     assert kernel.judge(given, there, there).standing >= Standing.EXAMINED
     assert max(worked) < 1 << 29
+
+
+SPARSE = {"normalize": True, "lambda": 1.0, "rescale": False}
+
+
+@pytest.mark.parametrize(
+    ("method", "own"),
+    [
+        ("ties", {"weight": 1.0, "density": -1.7e308}),
+        ("breadcrumbs", {"weight": 1.0, "density": 0.0, "gamma": 1.7e308}),
+        ("breadcrumbs_ties", {"weight": 1.0, "density": 0.0, "gamma": 1.7e308}),
+    ],
+)
+def test_a_share_of_any_size_is_counted(method: str, own: dict[str, float]) -> None:
+    """Times the number of elements it is infinite. Nothing is kept, which leaves the base."""
+    kernel = load(Call("mergekit-0.1.5/fma", method, "F32", "F32", base=0, shared=SPARSE, own=({}, own)))
+    base, other = (block("F32", values_E) for values_E in tensors(2, torch.float32))
+    out = Block("F32", base.shape, memoryview(bytearray(len(base.data))))
+    assert kernel.run(TorchBackend("cpu"), [base, other], out, expected=base.data).as_expected
+    assert kernel.judge([base, other], out, other).standing is Standing.DIFFERENT

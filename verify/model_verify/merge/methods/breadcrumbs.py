@@ -66,7 +66,7 @@ class Breadcrumbs(ThinningKernel):
             return None
         if density < 0 or gamma < 0:
             raise OperationRefused("OPERAND_INVALID", "density and gamma cannot be negative")
-        kept, largest = int(density * elements), int(gamma * elements)
+        kept, largest = int(density * elements), int(min(gamma, 1.0) * elements)
         smallest = max(0, elements - kept - largest)
         if self.call.profile == "mergekit-0.1.4" and min(largest, elements - kept) == 0:
             return 0, 0

@@ -62,7 +62,7 @@ class Ties(ThinningKernel):
         density = float(own["density"])
         if density >= 1:
             return None
-        count = int(density * elements)
+        count = int(max(density, 0.0) * elements)
         if self.call.profile != "mergekit-0.1.4":
             count = max(count, 1) if density > 0 else 0
         elif count <= 0:
