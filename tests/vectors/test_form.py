@@ -12,7 +12,11 @@ from tests.vectors.test_merge import Memory
 from tests.vectors.vector import Vector
 
 AREA = "form"
-_JUDGED = {"reproduced-within": Standing.WITHIN, "contradicted": Standing.DIFFERENT}
+_JUDGED = {
+    "reproduced-within": Standing.WITHIN,
+    "attested": Standing.EXAMINED,
+    "contradicted": Standing.DIFFERENT,
+}
 
 
 def test_tensors_have_the_bytes_of_the_vector(vector: Vector) -> None:

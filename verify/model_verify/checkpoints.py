@@ -89,11 +89,9 @@ class JobBoard:
             there = compare_with.stored.get(name) if compare_with is not None else None
             expected = there.key if there is not None and there.info == operation.output else None
             operands = tuple((inputs[o.position][0], o.info.name) for o in operation.operands)
-            if operation.call is not None:
-                computed = Computed(node, operation.output, operands, self.kernel(operation.call))
-            else:
-                computed = Computed(node, operation.output, operands, rivals=_rivals(operation, inputs))
-            self.add_computed(replace(computed, compare_with=expected, sink=sink))
+            kernel = None if operation.call is None else self.kernel(operation.call)
+            rivals = _rivals(operation, inputs)
+            self.add_computed(Computed(node, operation.output, operands, kernel, rivals, expected, sink))
 
     def kernel(self, call: Call) -> Kernel:
         """Return the kernel of a call, the same one for all tensors that share the call."""
@@ -126,9 +124,11 @@ class JobBoard:
         }
 
     def _drop(self, nodes: set[str]) -> None:
-        """Take off the nodes and, in turn, whatever is computed from them."""
+        """Take off the nodes and, in turn, whatever is computed from them or held against them."""
         while True:
-            users = {c.node for c in self._computed.values() if any(node in nodes for node, _ in c.operands)}
+            users = {
+                c.node for c in self._computed.values() if any(node in nodes for node, _ in (*c.operands, *c.rivals))
+            }
             if users <= nodes:
                 break
             nodes |= users
@@ -163,12 +163,16 @@ class JobBoard:
 
 
 def _rivals(operation: Operation, inputs: Sequence[tuple[str, Mapping[str, TensorInfo]]]) -> tuple[Key, ...]:
-    """Return what else could have been copied: the tensors of that name, dtype and shape in the other inputs."""
-    (copied,) = operation.operands
+    """Return what else the output could have been copied from: what other inputs have under the name of its only
+    operand, in its dtype and shape."""
+    if len(operation.operands) != 1:
+        return ()
+    (operand,) = operation.operands
     return tuple(
-        (node, copied.info.name)
+        (node, operand.info.name)
         for position, (node, tensors) in enumerate(inputs)
-        if position != copied.position and tensors.get(copied.info.name) == copied.info
+        if position != operand.position
+        and tensors.get(operand.info.name) == operand.info == replace(operation.output, name=operand.info.name)
     )
 
 

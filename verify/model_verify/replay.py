@@ -28,7 +28,7 @@ from model_verify.digest import CheckpointRoot
 from model_verify.errors import OperationRefused
 from model_verify.merge.backend import Backend
 from model_verify.merge.difference import Difference, compare, differs_from_all, equal
-from model_verify.merge.kernel import Block, Kernel, Opinion, Standing
+from model_verify.merge.kernel import Block, Buffer, Kernel, Opinion, Standing
 from model_verify.merkle import LEAF_BYTES, checkpoint_root, leaf, split_leaves, tensor_root
 from model_verify.sources.source import File
 from model_verify.tensors import BLOCK_DTYPES, CHUNK_BYTES, DTYPE_BITS, TensorInfo, packing
@@ -63,7 +63,7 @@ class Computed:
 
     `compare_with` is the stored tensor of the same dtype and shape that should hold the same bytes; `sink` takes the
     bytes. `rivals` are tensors of this dtype and shape that the step's other inputs have under the name that is
-    copied: a copy shows an effect only against them.
+    copied: a copy, or what comes out as one, shows an effect only against them.
     """
 
     node: str
@@ -357,10 +357,9 @@ class _Engine:
         if source not in unit.blocks:
             return
         view = _writable(unit.blocks[source])
-        if (computed.node, source[0]) not in self.result.effective and differs_from_all(
-            view, [unit.blocks[rival].data for rival in computed.rivals]
-        ):
-            self.result.effective.add((computed.node, source[0]))
+        effect = (computed.node, source[0])
+        if effect not in self.result.effective and not self._is_elsewhere(computed, unit, view):
+            self.result.effective.add(effect)
         as_expected = there is not None and equal(view, there.data)
         self._settle(computed, unit, view, there, as_expected=as_expected)
 
@@ -378,7 +377,8 @@ class _Engine:
             out = unit.block(computed.info, unit.view(computed.key, computed.info))
             if not self._fill(computed, kernel, operands, out, unit, there):
                 return
-        if out is not None:
+        is_copy = out is not None and len(operands) == 1 and equal(out.data, operands[0].data)
+        if out is not None and not (is_copy and self._is_elsewhere(computed, unit, out.data)):
             self._look_for_effects(computed, kernel, operands, out)
 
     def _fill(
@@ -424,6 +424,11 @@ class _Engine:
                 self._backend, operands, position, out
             ):
                 self.result.effective.add((computed.node, node))
+
+    def _is_elsewhere(self, computed: Computed, unit: _Unit, copied: Buffer) -> bool:
+        """Return whether every byte that was copied is in some other input too: it shows no effect. Spec: merge §3."""
+        rivals = [unit.blocks[rival].data for rival in computed.rivals if rival in unit.blocks]
+        return not differs_from_all(copied, rivals)
 
     def _record_nonfinite(self, computed: Computed, operands: Sequence[Block]) -> None:
         from model_verify.merge.formats import FLOAT_BYTES, as_bits, nonfinite

@@ -105,10 +105,13 @@ class Linear:
     dtype: str = "BF16"
     tensors: str | tuple[str, ...] = "rest"
     normalize: bool = False
+    inputs: tuple[str, ...] = ()
+    """Who takes part, where not all do."""
 
     def operation(self) -> Object:
         """Return the operation as it stands in a step."""
         return {
+            **({"inputs": list(self.inputs)} if self.inputs else {}),
             "op": "linear",
             "tensors": self.tensors if isinstance(self.tensors, str) else list(self.tensors),
             "dtype": self.dtype,

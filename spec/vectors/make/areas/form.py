@@ -174,6 +174,11 @@ def in_float32() -> Iterator[Vector]:
     ]
     words = "Added from the last to the first, unfused, it is within; 64 ULP off it is another adapter."
     yield adapter("lora-peft-within", "§2.5", words, plan, base, a, b, judged=judged)
+    huge = row("F32", 0x501502F9, 0xD01502F8)
+    a, b = Matrix("F32", (2, 1), huge.bits), Matrix("F32", (1, 2), (ONE, ONE))
+    words = "10^10 less nearly as much: inside of so wide a bound is everything, and the output is not within."
+    judged = [{"data": {"hex": one.data().hex()}, "standing": "attested"}]
+    yield adapter("lora-peft-cancels", "§2.5", words, plan, zero, a, b, judged=judged)
 
 
 def fp8(

@@ -182,6 +182,12 @@ def effects() -> Iterator[Vector]:
     copied = Recipe((Linear(("1", "1e-30"), "F32", (NORM,)), Copy("b", (POSITIONS,)), Linear(("1", "1e-30"))))
     words = "The same, and a tensor is copied from that parent that the other parent has too."
     yield vector("parent-copied-equal", "merge §3", words, merged(copied), verified(1, "PARENT_NO_EFFECT"))
+    alone = Recipe((Linear(("1",), "BF16", ("embed.weight",), inputs=("b",)), *plan.operations))
+    both = {**B, "embed.weight": A["embed.weight"]}
+    words = "The same, and a tensor that both have is blended from that parent alone."
+    output = {**plan.run({"a": A, "b": both}), "embed.weight": A["embed.weight"]}
+    made = merged(alone, output, a=A, b=both)
+    yield vector("parent-blended-equal", "merge §3", words, made, verified(1, "PARENT_NO_EFFECT"))
     other = {**B, POSITIONS: toy.with_data(B, POSITIONS, toy.flipped)[POSITIONS]}
     words = "The same, but the tensor that is copied from that parent is only there."
     output = copied.run({"a": A, "b": other})

@@ -14,6 +14,8 @@ from model_verify.merge.methods.sums import Adder
 from model_verify.merge.torch_kernel import TORCH_DTYPES, is_finite, load_block
 
 _PIECE_ELEMENTS = 1 << 20
+_NARROW = 2.0**-8
+"""The widest bound of which one can say that an output is within, as a part of what is computed."""
 
 
 class BoundedKernel(MergekitKernel):
@@ -59,6 +61,23 @@ class BoundedKernel(MergekitKernel):
             return super().has_effect(backend, operands, position, out)
         except OperationRefused:
             return True
+
+
+def typical_size(values: torch.Tensor) -> float:
+    """Return the median of the magnitudes of the elements that are not zero; 0 where all are."""
+    sizes = values.to(torch.float32).abs().reshape(-1)
+    sizes = sizes[sizes != 0]
+    return float(sizes.median()) if len(sizes) else 0.0
+
+
+def is_narrow(reach: torch.Tensor, values: torch.Tensor, typical: float) -> bool:
+    """Return whether a bound says something in every element. Spec: merge §5.10.
+
+    `reach` is how far off each of `values` may be, in float64. A statement can make that as wide as it likes, by
+    weights or operands that cancel out, until any tensor is inside.
+    """
+    sizes = values.to(torch.float64).abs().clamp(min=typical)
+    return bool((reach <= _NARROW * sizes).all().item())
 
 
 def to_dtype(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -17,7 +17,7 @@ import torch
 
 from model_verify.errors import OperationRefused
 from model_verify.merge.kernel import Opinion, Standing
-from model_verify.merge.methods.bounded import BoundedKernel
+from model_verify.merge.methods.bounded import BoundedKernel, is_narrow, typical_size
 from model_verify.merge.methods.choices import Choices, Decisions, Usual
 from model_verify.merge.methods.mergekit import bits_of
 
@@ -103,7 +103,10 @@ class ChosenKernel(BoundedKernel):
             for result in self._outcomes(values, decisions):
                 is_close = bool(self._fit(result, there_E, self._is_close).all())
                 if is_close and self._is_balanced(result, there_E, self._is_close):
-                    return Opinion(Standing.WITHIN, f"every element is within {self._roundings()} roundings to float32")
+                    text = f"every element is within {self._roundings()} roundings to float32"
+                    if self._is_telling(result):
+                        return Opinion(Standing.WITHIN, text)
+                    return Opinion(Standing.EXAMINED, f"{text}, which is as wide as the elements are large")
             exhausted &= not (decisions.advance() or decisions.left_out)
         if not exhausted:
             return Opinion(Standing.EXAMINED, "more ways of going through its branches than were tried")
@@ -137,7 +140,7 @@ class ChosenKernel(BoundedKernel):
 
     def _is_close(self, values: torch.Tensor, result: Result, at: _Places, there: torch.Tensor) -> torch.Tensor:
         """Return where what is there is what a value is written as that is within so many roundings."""
-        slack = self._roundings() * torch.finfo(self.dtype).eps / 2 + result.slack
+        slack = self._slack(result)
         close = torch.empty_like(there, dtype=torch.bool)
         terms = result.terms_E[at]
         for start in range(0, len(there), _AT_ONCE):
@@ -148,6 +151,19 @@ class ChosenKernel(BoundedKernel):
             )
             close[piece] = (lowest <= there[piece]) & (there[piece] <= highest)
         return close
+
+    def _slack(self, result: Result) -> float:
+        """Return by how much an element may be off, as a part of its `terms_E`."""
+        return self._roundings() * torch.finfo(self.dtype).eps / 2 + result.slack
+
+    def _is_telling(self, result: Result) -> bool:
+        """Return whether the bound is narrow beside what was computed."""
+        slack, typical = self._slack(result), typical_size(result.values_E)
+        pieces = (slice(start, start + _AT_ONCE) for start in range(0, len(result.values_E), _AT_ONCE))
+        return all(
+            is_narrow(result.terms_E[piece].to(torch.float64) * slack, result.values_E[piece], typical)
+            for piece in pieces
+        )
 
     def _is_balanced(self, result: Result, there_E: torch.Tensor, is_fitting: _Fitting) -> bool:
         """Return whether as many elements at the cut can be kept as are in the usual selection."""

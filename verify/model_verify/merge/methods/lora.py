@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 
 from model_verify.merge.kernel import Block, Opinion, Standing
+from model_verify.merge.methods.bounded import is_narrow, typical_size
 from model_verify.merge.methods.fused import multiply_add
 from model_verify.merge.methods.lora_answers import F64_ANSWERS, PEFT_ANSWERS
 from model_verify.merge.torch_kernel import TORCH_DTYPES, TorchKernel, load_block
@@ -116,14 +117,18 @@ class LoraPeft(_LoraKernel):
 
     def _bounds(self, base_mN: torch.Tensor, factors: _Factors) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the least and the greatest output, in its dtype, that forms §2.5 admits."""
-        rank = factors.left_MR.shape[1]
-        scale = float(self._scale32(base_mN))
-        delta_mN = _sum_of_products(factors) * scale
-        norms_mN = torch.sqrt(_squares(factors.left_MR.T))[:, None] * torch.sqrt(_squares(factors.right_RN))[None, :]
-        error_mN = norms_mN * (abs(scale) * (rank + 2) * _UNIT_ROUNDOFF) + (rank + 2) * max(1.0, abs(scale)) * _SMALLEST
+        delta_mN = _sum_of_products(factors) * float(self._scale32(base_mN))
+        error_mN = self._errors(base_mN, factors)
         # Rounding keeps the order, so the bounds may be rounded like what they bound.
         low_mN = self._onto(base_mN, (delta_mN - error_mN).to(torch.float32))
         return low_mN, self._onto(base_mN, (delta_mN + error_mN).to(torch.float32))
+
+    def _errors(self, base_mN: torch.Tensor, factors: _Factors) -> torch.Tensor:
+        """Return how far off a product may be that was added up in another order. Spec: forms §2.5."""
+        rank = factors.left_MR.shape[1]
+        scale = abs(float(self._scale32(base_mN)))
+        norms_mN = torch.sqrt(_squares(factors.left_MR.T))[:, None] * torch.sqrt(_squares(factors.right_RN))[None, :]
+        return norms_mN * (scale * (rank + 2) * _UNIT_ROUNDOFF) + (rank + 2) * max(1.0, scale) * _SMALLEST
 
     def _onto(self, base: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
         """Return base + delta, a float32, in the dtype of the base; rounded as forms §2.4 has it."""
@@ -136,11 +141,17 @@ class LoraPeft(_LoraKernel):
 
     def judge(self, operands: Sequence[Block], out: Block, there: Block) -> Opinion:
         base_MN, factors = self._operands([load_block(operand, "cpu") for operand in operands])
-        there_MN = load_block(there, "cpu")
+        there_MN, out_MN = load_block(there, "cpu"), load_block(out, "cpu")
+        typical, narrow = typical_size(out_MN), True
         for rows in _pieces(base_MN):
-            low_mN, high_mN = self._bounds(base_MN[rows], _Factors(factors.left_MR[rows], factors.right_RN))
+            some = _Factors(factors.left_MR[rows], factors.right_RN)
+            low_mN, high_mN = self._bounds(base_MN[rows], some)
             if not bool(((low_mN <= there_MN[rows]) & (there_MN[rows] <= high_mN)).all().item()):
                 return Opinion(Standing.DIFFERENT)
+            narrow = narrow and is_narrow(self._errors(base_MN[rows], some), out_MN[rows], typical)
+        if not narrow:
+            text = "float32 sums over the rank can come out as anything: their terms cancel out"
+            return Opinion(Standing.EXAMINED, text)
         return Opinion(Standing.WITHIN, "every element is a float32 sum over the rank, in another order")
 
 
