@@ -22,7 +22,7 @@ from model_verify.merge.kernel import Standing
 from model_verify.merge.selection import select_backend
 from model_verify.models import Manifest, ManifestWeightSet, Material, ReplayedStep, RunStep, TrainStep
 from model_verify.outputs import STANDING_VERDICTS, Output, PlannedStep, compare_output, root_of, without_result
-from model_verify.pipeline import Pipeline, Step, UnsupportedStep, main_step, output_root
+from model_verify.pipeline import Pipeline, Step, UnsupportedStep, main_step, output_root, steps_before
 from model_verify.replay import ReplayResult, physical_bytes, run
 from model_verify.report import ReportCandidate, ReportCoverage, ReportMaterial, ReportStep, StepVerdict
 from model_verify.sources.source import Source
@@ -448,7 +448,12 @@ class _Judge:
             (
                 planned.node
                 for planned in self.planned.values()
-                if planned.output is not None and planned.output.weight_set is main and not planned.bound.findings
+                if planned.output is not None
+                and planned.output.weight_set is main
+                and not planned.bound.findings
+                and all(
+                    self.verdicts[s.id] == "reproduced" for s in steps_before(planned.step, self.case.pipeline.steps)
+                )
             ),
             None,
         )

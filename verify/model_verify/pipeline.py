@@ -103,6 +103,17 @@ def main_step(steps: Sequence[Step]) -> Step | None:
     return next((step for step in reversed(steps) if step.output.weight_set is None), None)
 
 
+def steps_before(step: Step, steps: Sequence[Step]) -> list[Step]:
+    """Return those of `steps` whose outputs `step` needs, directly or through others."""
+    needed = set(step.inputs)
+    before: list[Step] = []
+    for other in reversed(steps):
+        if other.id in needed:
+            before.append(other)
+            needed.update(other.inputs)
+    return before
+
+
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """What `check_pipeline` made of a statement. `findings` of severity fail mean that it is not to be run."""
