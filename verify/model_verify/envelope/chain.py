@@ -76,6 +76,15 @@ def _may_certify_code(_: Policy, certificate: x509.Certificate, extension: x509.
         raise ValueError("an authority whose extended key usage has no code signing")
 
 
+def _constrains(_: Policy, certificate: x509.Certificate, extension: x509.NameConstraints | None) -> None:
+    """Refuse what the library holds no subject against; by itself it refuses that only where it is critical."""
+    if extension is None:
+        return
+    for subtree in (*(extension.permitted_subtrees or ()), *(extension.excluded_subtrees or ())):
+        if isinstance(subtree, x509.DirectoryName):
+            raise ValueError("an authority whose name constraints have names of directories, which are not evaluated")
+
+
 def _signs(_: Policy, certificate: x509.Certificate, extension: x509.KeyUsage) -> None:
     if not extension.digital_signature:
         raise ValueError("a signer whose key usage has no digital signatures")
@@ -97,6 +106,7 @@ _AUTHORITY = (
     .require_present(x509.BasicConstraints, _EITHER_WAY, _is_authority)
     .may_be_present(x509.KeyUsage, _EITHER_WAY, _certifies)
     .may_be_present(x509.ExtendedKeyUsage, _EITHER_WAY, _may_certify_code)
+    .may_be_present(x509.NameConstraints, _EITHER_WAY, _constrains)
 )
 _SIGNER = (
     ExtensionPolicy.permit_all()

@@ -130,6 +130,22 @@ def constraints(*parts: bytes) -> bytes:
     return certificates.extension("2.5.29.19", sequence(*parts), critical=True)
 
 
+def constrained(*usual: bytes) -> Iterator[Vector]:
+    """Yield authorities whose name constraints have names of directories, which nothing here evaluates."""
+    release, lab = (sequence(tagged(4, certificates.name(common))) for common in ("release", "lab"))
+    for title, words, critical, subtrees in (
+        ("excluded", "An authority that may not certify this subject, not critical.", False, tagged(1, release)),
+        ("excluded-critical", "An authority that may not certify this subject.", True, tagged(1, release)),
+        ("permitted-other", "An authority that may certify another subject only, not critical.", False, tagged(0, lab)),
+        ("permitted", "An authority that may certify this subject only, not critical.", False, tagged(0, release)),
+    ):
+        extension = certificates.extension("2.5.29.30", sequence(subtrees), critical=critical)
+        between = issued("town office", *usual, extension)
+        signed = Signed([leaf(by=between), between.certificate])
+        caller = Caller(name="CN=release")
+        yield vector(f"between-subjects-{title}", "3", words, signed, PAYLOAD, INVALID, caller=caller)
+
+
 def untrusted() -> Iterator[Vector]:
     """Yield chains that do not lead to a root, and certificates for something else."""
     is_authority, certifies = constraints(der(0x01, b"\xff")), certificates.key_usage(signs_certificates=True)
@@ -163,6 +179,7 @@ def untrusted() -> Iterator[Vector]:
         between = issued("town office", *extensions)
         signed = Signed([leaf(by=between), between.certificate])
         yield vector(title, "3", words, signed, PAYLOAD, INVALID)
+    yield from constrained(is_authority, certifies)
     short = certificates.authority("town office", ROOT, YEARS, path=0)
     below = certificates.authority("town office second", short, YEARS, path=0)
     chain = [leaf(by=below), below.certificate, short.certificate]
