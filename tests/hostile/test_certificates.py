@@ -91,6 +91,7 @@ def test_a_certificate_that_cannot_be_read_is_a_malformed_bundle(
 
 def test_an_altered_certificate_is_read_or_refused(vectors: dict[str, Vector], certificate: bytes) -> None:
     dice = random.Random("certificates")
+    refused: set[str] = set()
     for _ in range(MUTATIONS):
         made = bytearray(certificate)
         for _ in range(dice.choice([1, 1, 2, 3])):
@@ -104,4 +105,5 @@ def test_an_altered_certificate_is_read_or_refused(vectors: dict[str, Vector], c
             try:
                 open_bundle(bundle)
             except MalformedDocument as error:
-                assert error.code in {"BUNDLE_MALFORMED", "SIGNATURE_KIND_UNSUPPORTED"}
+                refused.add(error.code)
+    assert refused <= {"BUNDLE_MALFORMED", "SIGNATURE_KIND_UNSUPPORTED"}

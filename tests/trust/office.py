@@ -46,6 +46,15 @@ class Office:
         root = _authority("Root", root_key, "Root", root_key)
         return cls(root_key, root, key, _authority("Office", key, "Root", root_key))
 
+    @property
+    def root_pem(self) -> bytes:
+        return self.root.public_bytes(Encoding.PEM)
+
+    def second(self, kind: str = "p384") -> Office:
+        """Return another authority of the same name below the same root, with a key of its own."""
+        key = new_key(kind)
+        return Office(self.root_key, self.root, key, _authority("Office", key, "Root", self.root_key))
+
     def certify(self, key: PrivateKey, *, start: dt.datetime | None = None, days: int = 30) -> x509.Certificate:
         """Return the certificate of a signer's key."""
         start = start or now() - DAY

@@ -93,6 +93,8 @@ def _read(file: BundleFile, observers: Sequence[ExpectedSigner], trust: TimeTrus
     read = read_signed_statement(file.data, observers, {OBSERVATION_TYPE}, where=file.label, trust=trust)
     if read.signed is not None and not read.signature.holds:
         return refused(f"it names {claimed_signer(read.signed)}")
+    if read.signature.open_questions:
+        return refused(f"{read.signature.open_questions[0].code}: {read.signature.open_questions[0].actual}")
     if read.head is None:
         return refused(read.findings[-1].actual or read.findings[-1].code)
     try:

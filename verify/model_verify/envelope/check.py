@@ -11,7 +11,7 @@ from model_verify.envelope.dating import date_signature
 from model_verify.envelope.evidence import SigningTime
 from model_verify.envelope.identity import ExpectedCertificate, ExpectedIdentity, ExpectedJob, JobClaims
 from model_verify.envelope.key import PublicKey
-from model_verify.findings import Finding
+from model_verify.findings import Finding, Severity
 from model_verify.models import BUNDLE_PATH
 
 KnownSigner = PublicKey | ExpectedIdentity | ExpectedCertificate
@@ -37,6 +37,11 @@ class SignatureCheck:
     @property
     def holds(self) -> bool:
         return self.signer is not None
+
+    @property
+    def open_questions(self) -> tuple[Finding, ...]:
+        """What nobody knows of a signature that holds, such as whether its certificate was revoked."""
+        return tuple(finding for finding in self.findings if finding.severity is Severity.INCOMPLETE)
 
 
 def check_signature(signed: SignedPayload, expected: ExpectedSigner, trust: TimeTrust | None = None) -> SignatureCheck:

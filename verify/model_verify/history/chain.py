@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from model_verify.digest import CheckpointRoot, FileDigest
 from model_verify.envelope import MAX_BUNDLE_BYTES, SignatureCheck, check_signature, is_statement, open_bundle
@@ -97,7 +97,9 @@ def _follow(
     root = statement.model.checkpoint_root
     if root != supersedes.checkpoint_root:
         raise _Ended("HISTORY_MISMATCH", path, supersedes.checkpoint_root.text, root.text)
-    line = _line(path, supersedes, counted=True, statement=statement, check=check, is_revoked=root in revoked)
+    chain.findings += [replace(finding, where=path) for finding in check.open_questions]
+    is_known = not check.open_questions
+    line = _line(path, supersedes, counted=is_known, statement=statement, check=check, is_revoked=root in revoked)
     chain.lines.append(line)
     return statement.supersedes
 

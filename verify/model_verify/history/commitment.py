@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
@@ -63,9 +63,11 @@ def judge_commitment(source: Source, target: Target) -> JudgedCommitment:
     if [one.digest for one in read.head.subject] != [{CHECKPOINT_ALGORITHM: commitment.model.checkpoint_root.hex}]:
         return _malformed("the subject is not the root")
     mismatches = differences(commitment, target.statement.model, target.statement.manifest_digest)
-    findings = [*mismatches, *_lateness(read.signature.time, target.signature.time)]
+    unknown = [replace(finding, where=COMMITMENT_PATH) for finding in read.signature.open_questions]
+    findings = [*unknown, *mismatches, *_lateness(read.signature.time, target.signature.time)]
     assert read.signature.signer is not None
     time = read.signature.time
+    counts = not mismatches and not unknown
     line = ReportCommitment(
         name=commitment.model.name,
         version=commitment.model.version,
@@ -73,9 +75,9 @@ def judge_commitment(source: Source, target: Target) -> JudgedCommitment:
         manifest_digest=commitment.manifest_digest,
         by=describe_expected(read.signature.signer).described,
         signed_before=None if time is None else utc_text(time.earliest.time),
-        counted=not mismatches,
+        counted=counts,
     )
-    return JudgedCommitment(tuple(findings), commitment, line, time, counts=not mismatches)
+    return JudgedCommitment(tuple(findings), commitment, line, time, counts=counts)
 
 
 def differences(commitment: Commitment, model: ModelIdentity, manifest_digest: FileDigest) -> list[Finding]:

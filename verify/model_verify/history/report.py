@@ -59,7 +59,7 @@ class ReportCommitment(Wire):
     by: str
     signed_before: str | None
     counted: bool
-    """Whether it is of the model that was attested to."""
+    """Whether it is of the model that was attested to, and nothing is open about its signature."""
 
 
 class ReportPublication(Wire):
