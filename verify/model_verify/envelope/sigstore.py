@@ -55,10 +55,11 @@ def verify_certified(
         kind, payload = verifier.verify_dsse(Bundle.from_json(signed.bundle), named)
         if (kind, payload) != (signed.payload_type, signed.payload):
             raise ValueError("the client read another payload")
-    except MemoryError:
+    except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
-    # The client works on what an attacker wrote, and raises far more than its own errors. Whatever stops it, stops us.
-    except Exception as error:
+    # The client works on what an attacker wrote, and raises far more than its own errors, a panic of Rust among them,
+    # which is no `Exception`. Whatever stops it, stops us.
+    except BaseException as error:
         reason = " ".join((str(error) or type(error).__name__).split())[:_MOST_REASON_CHARACTERS]
         return failed("SIGNATURE_INVALID", f"signed by {expected}", reason)
     if named.identity is None or not named.is_expected(expected):

@@ -23,7 +23,7 @@ MOST_PAGES_OF_COMMITS = 100
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DATE = re.compile(r"[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
-_NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
+_NEXT = re.compile(r'<([^<>]*)>\s*;\s*rel="?next"?')
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,8 @@ class Repository:
         path, size, oid, lfs = (item.get(name) for name in ("path", "size", "oid", "lfs"))
         if not isinstance(path, str) or type(size) is not int or size < 0 or not isinstance(oid, str):
             raise self._odd("its list of files is malformed")
-        try:
-            path.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise self._odd("it lists a path that is not Unicode text") from error
+        if not _is_unicode(path):
+            raise self._odd("it lists a path that is not Unicode text")
         if item.get("type") != "file":
             return ListedFile(Entry(path, EntryKind.IRREGULAR, 0, "neither a file nor a folder"), None, oid)
         digest = None
@@ -126,9 +124,12 @@ class Repository:
         """Return the commits that branches and tags lead to, by name."""
         heads: dict[str, str] = {}
         for kind in ("branches", "tags"):
-            for ref in refs.get(kind) or () if isinstance(refs, dict) else ():
+            listed = refs.get(kind, []) if isinstance(refs, dict) else None
+            if not isinstance(listed, list):
+                raise self._odd("its list of branches is malformed")
+            for ref in listed:
                 name, commit = (ref.get("name"), ref.get("targetCommit")) if isinstance(ref, dict) else (None, None)
-                if not isinstance(name, str) or not isinstance(commit, str):
+                if not isinstance(name, str) or not isinstance(commit, str) or not _is_unicode(name):
                     raise self._odd("its list of branches is malformed")
                 heads[name] = commit
         return heads
@@ -150,9 +151,11 @@ class Repository:
         match = _NEXT.search(headers.get("link", ""))
         if match is None:
             return items, None
-        following = urllib.parse.urljoin(url, match[1])
         # A page of another list would be taken for one of this; a mirror may name the host that it mirrors.
-        query = urllib.parse.urlsplit(following).query
+        try:
+            query = urllib.parse.urlsplit(urllib.parse.urljoin(url, match[1])).query
+        except ValueError as error:
+            raise self._odd("the address of its next page is malformed") from error
         return items, f"{url.partition('?')[0]}?{query}"
 
     def content_url(self, path: str) -> str:
@@ -162,6 +165,11 @@ class Repository:
 
     def _odd(self, what: str) -> SourceUnreadable:
         return SourceUnreadable(f"the Hub at {self.connection.endpoint}, `{self.reference}`: {what}")
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether a text has no lone surrogate, which JSON can write and UTF-8 cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _read_date(stated: object) -> datetime | None:
