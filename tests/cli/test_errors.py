@@ -134,7 +134,6 @@ def test_a_candidate_without_weights(attest: Attest, made: Workplace, tmp_path: 
     "line",
     [
         ["frobnicate"],
-        ["verify"],
         ["verify", "x", "--no-such-option"],
         ["verify", "x", "--device", "abacus"],
         ["verify", "x", "--require-level", "4"],

@@ -56,7 +56,7 @@ def observe(
       2  could not observe; then OUT is not there
 
     \b
-    examples
+    example
       attest observe lab/a-7b@0123…cdef --key office --out a.observed
       attest observe ./a --uri pkg:huggingface/lab/a-7b@0123…cdef --key office --out a.observed
     """
