@@ -106,10 +106,10 @@ def test_bounded_methods_give_the_bytes_of_0_1_4_or_are_within(outputs: Any, met
         else:
             found[kernel.judge(case.operands, out, there).standing] += 1
     if dtype == "F32":
-        # Of opposite directions there is no bound.
-        assert found[Standing.DIFFERENT] + found[Standing.EXAMINED] <= {"karcher": 2, "nuslerp": 5}.get(method, 0), (
-            found
-        )
+        # Of opposite directions there is no bound; where nearly all cancels out it is too wide (merge §5.10).
+        assert found[Standing.DIFFERENT] <= {"karcher": 2, "nuslerp": 5}.get(method, 0), found
+        most = {"karcher": 2, "nuslerp": 5, "multislerp": 1, "sce": 1}.get(method, 0)
+        assert found[Standing.DIFFERENT] + found[Standing.EXAMINED] <= most, found
     else:
         assert not found[Standing.DIFFERENT] + found[Standing.EXAMINED], found
     assert found[Standing.EXACT] + found[Standing.WITHIN] >= 20, found
