@@ -2,9 +2,9 @@
 
 mergekit 0.1.4 pins an older pydantic than this project takes, so it has an environment of its own:
 
-    python3.11 -m venv /tmp/mergekit-0.1.4
-    /tmp/mergekit-0.1.4/bin/pip install mergekit==0.1.4 'transformers<5' torch==2.13.0
-    PYTHONHASHSEED=0 PYTHONPATH=verify:. /tmp/mergekit-0.1.4/bin/python tests/mergekit/regenerate_0_1_4.py
+    python3.11 -m venv .venv/mergekit-0.1.4
+    .venv/mergekit-0.1.4/bin/pip install mergekit==0.1.4 'transformers<5' torch==2.13.0
+    PYTHONHASHSEED=0 PYTHONPATH=verify:. .venv/mergekit-0.1.4/bin/python tests/mergekit/regenerate_0_1_4.py
 
 The order of the inputs of `multislerp` and `sce` is that of a set of Python's, hence the first variable.
 
