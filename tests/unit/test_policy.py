@@ -17,7 +17,8 @@ from model_verify.findings import REASONS, Finding, Severity
 from model_verify.models import STEP_MODELS, ManifestFile
 from model_verify.models.policy import MergeProfile, PolicyDocument, StepType
 from model_verify.policy import Evidence, Policy, evaluate, load_policy, read_policy
-from model_verify.report import ReportCoverage, ReportMaterial, ReportStep, decide
+from model_verify.report import ReportCoverage, ReportMaterial, ReportStep
+from model_verify.verdict import decide
 
 SCHEMA = 'schema = "https://model-attest.github.io/policy/v1"\n'
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)

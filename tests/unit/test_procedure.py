@@ -9,10 +9,10 @@ import pytest
 
 from model_verify import judgement
 from model_verify.errors import BackendUnavailable, CallerError, SourceChanged
-from model_verify.findings import Finding
+from model_verify.findings import REASONS, Finding, Severity
 from model_verify.models import BUNDLE_PATH
-from model_verify.report import decide
 from model_verify.sources.local import LocalFile, LocalFolder
+from model_verify.verdict import decide
 from tests.models import SignedMerge, new_signer, small_tensors, write_model
 
 
@@ -126,3 +126,12 @@ def test_the_decision_never_says_verified_when_something_did_not_run() -> None:
     assert decide([], [], [], expected_signer=True, everything_ran=True)[:2] == ("VERIFIED", 1)
     failed = [Finding("NO_STEPS"), Finding("FILE_EXTRA", "x")]
     assert decide(failed, [], [], expected_signer=True, everything_ran=True)[0] == "REJECTED"
+
+
+@pytest.mark.parametrize(("severity", "verdict"), [(Severity.FAIL, "REJECTED"), (Severity.INCOMPLETE, "INCOMPLETE")])
+def test_every_finding_that_decides_has_words_for_the_headline(severity: Severity, verdict: str) -> None:
+    decisive = [code for code, (of, clause) in REASONS.items() if of is severity and clause.startswith("V")]
+    assert len(decisive) > 10
+    for code in decisive:
+        decided = decide([Finding(code, "here")], [], [], expected_signer=True, everything_ran=True)
+        assert (decided[0], decided[2].endswith(" (here)")) == (verdict, True), code

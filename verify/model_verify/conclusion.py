@@ -19,7 +19,6 @@ from model_verify.report import (
     ReportRoots,
     ReportRun,
     Verdict,
-    decide,
     report_finding,
 )
 from model_verify.signature_report import (
@@ -32,13 +31,14 @@ from model_verify.signature_report import (
 from model_verify.sources.source import Reach
 from model_verify.state import State
 from model_verify.unattested import describe_unattested
+from model_verify.verdict import decide
 
 _MOST_NAMED = 5
 """Parents that the headline names."""
 
 
 def decide_verdict(state: State) -> tuple[Verdict, Literal[1, 2, 3] | None, str]:
-    """Return verdict, level and weakest link by the findings so far. Module: report."""
+    """Return verdict, level and weakest link by the findings so far. Module: verdict."""
     return decide(
         state.findings,
         state.judgement.steps,

@@ -12,7 +12,6 @@ from pydantic import ConfigDict, Field
 from model_verify.findings import Finding, Severity
 from model_verify.models import Wire, WireCheckpointRoot, WireFileDigest
 from model_verify.report import (
-    SENTENCES,
     ReportBundle,
     ReportFinding,
     ReportNotChecked,
@@ -21,6 +20,7 @@ from model_verify.report import (
     ReportTool,
 )
 from model_verify.summary.reading import Summary
+from model_verify.verdict import SENTENCES
 
 SummaryVerdict = Literal["ACCEPTED", "REJECTED", "INCOMPLETE"]
 OF_THE_FOLDER = ("V5", "V6", "V7", "V8")
