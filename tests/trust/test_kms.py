@@ -212,7 +212,7 @@ def test_without_securesystemslib_it_says_what_to_install(
     assert "model-attest[kms]" in run.error["hint"]
 
 
-def test_commitments_and_revocations_are_signed_by_keys_elsewhere_too(
+def test_other_statements_are_signed_by_keys_elsewhere_too(
     attest: Attest, model: Path, token: Token, pin: Path, tmp_path: Path
 ) -> None:
     by_token = ["--kms", token.uri(2), "--password-file", pin]
@@ -222,3 +222,6 @@ def test_commitments_and_revocations_are_signed_by_keys_elsewhere_too(
     what = ["--root", root, "--reason", "wrong upload", "--out", tmp_path / "revoked.json"]
     revoked = attest("revoke", *what, *by_token)
     assert revoked.code == 0, revoked.err
+    uri = f"pkg:huggingface/lab/a-7b@{'0' * 40}"
+    observed = attest("observe", model, "--uri", uri, "--out", tmp_path / "seen", *by_token)
+    assert observed.code == 0, observed.err

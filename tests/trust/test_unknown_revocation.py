@@ -1,4 +1,4 @@
-"""What lies beside an attestation, under a certificate of which nobody knows whether it was revoked."""
+"""What lies beside an attestation, under a certificate; also one of which nobody knows whether it was revoked."""
 
 from __future__ import annotations
 
@@ -58,6 +58,13 @@ def test_a_commitment_does_not_count(
         "REVOCATION_UNKNOWN": "attestation/commit.sigstore.json",
     }
     assert (run["verdict"], run["history"]["commitment"]["counted"]) == ("INCOMPLETE", False)
+
+
+def test_an_office_observes_under_its_certificate(attest: Attest, model: Path, office: Office, tmp_path: Path) -> None:
+    uri = f"pkg:huggingface/lab/a-7b@{'0' * 40}"
+    run = attest("observe", model, "--uri", uri, "--out", tmp_path / "seen", *signing(office, tmp_path / "a"))
+    assert run.code == 0, run.err
+    assert NAME in run.out
 
 
 def test_an_observation_is_refused(office: Office, other: Office, model: Path, tmp_path: Path) -> None:

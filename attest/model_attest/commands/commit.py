@@ -19,7 +19,9 @@ from model_attest.commands.arguments import (
 from model_attest.commands.trust import (
     CertificateOption,
     CertificateRootOption,
+    IdentityTokenOption,
     KmsOption,
+    PrivateKeyOption,
     TimestampUrlOption,
     TsaOption,
     any_signer,
@@ -31,19 +33,12 @@ from model_attest.console import Answer
 
 def commit(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="The model folder.")],
-    key: Annotated[
-        str | None, typer.Option("--key", metavar="FILE", help="The private key, PEM; else an identity signs.")
-    ] = None,
+    key: PrivateKeyOption = None,
     kms: KmsOption = None,
     certificate: CertificateOption = None,
     certificate_root: CertificateRootOption = None,
     password_file: PasswordOption = None,
-    identity_token: Annotated[
-        str | None,
-        typer.Option(
-            "--identity-token", metavar="FILE", help="Who signs; else the CI job that this runs in, or who answers."
-        ),
-    ] = None,
+    identity_token: IdentityTokenOption = None,
     trust_config: TrustConfigOption = None,
     timestamp_url: TimestampUrlOption = None,
     tsa: TsaOption = None,

@@ -12,11 +12,21 @@ from model_attest.commands.arguments import (
     JsonFlag,
     PasswordOption,
     TrustConfigOption,
-    choose_signer,
     place,
 )
 from model_attest.commands.references import BandwidthOption, Models
-from model_attest.commands.trust import TimestampUrlOption, TsaOption, read_authorities, timestamped
+from model_attest.commands.trust import (
+    CertificateOption,
+    CertificateRootOption,
+    IdentityTokenOption,
+    KmsOption,
+    PrivateKeyOption,
+    TimestampUrlOption,
+    TsaOption,
+    any_signer,
+    read_authorities,
+    timestamped,
+)
 from model_attest.console import Answer, size_text
 
 
@@ -27,16 +37,12 @@ def observe(
         str | None,
         typer.Option("--uri", metavar="PURL", help="Where a folder is from: pkg:huggingface/ORG/NAME@COMMIT."),
     ] = None,
-    key: Annotated[
-        str | None, typer.Option("--key", metavar="FILE", help="The private key, PEM; else an identity signs.")
-    ] = None,
+    key: PrivateKeyOption = None,
+    kms: KmsOption = None,
+    certificate: CertificateOption = None,
+    certificate_root: CertificateRootOption = None,
     password_file: PasswordOption = None,
-    identity_token: Annotated[
-        str | None,
-        typer.Option(
-            "--identity-token", metavar="FILE", help="Who signs; else the CI job that this runs in, or who answers."
-        ),
-    ] = None,
+    identity_token: IdentityTokenOption = None,
     trust_config: TrustConfigOption = None,
     timestamp_url: TimestampUrlOption = None,
     tsa: TsaOption = None,
@@ -68,7 +74,16 @@ def observe(
     from model_verify.signature_report import describe_expected, describe_time
 
     source = Models(max_bandwidth=max_bandwidth).at(model)
-    signer = timestamped(choose_signer(key, password_file, identity_token, trust_config), timestamp_url)
+    chosen = any_signer(
+        key=key,
+        kms=kms,
+        certificate=certificate,
+        certificate_root=certificate_root,
+        password_file=password_file,
+        identity_token=identity_token,
+        trust_config=trust_config,
+    )
+    signer = timestamped(chosen, timestamp_url)
     trust = TimeTrust(read_authorities(tsa))
     with console.progress("reading", lambda: total_bytes(source)) as advance:
         result = observe_model(source, place(out), signer, uri=uri, trust=trust, progress=advance)

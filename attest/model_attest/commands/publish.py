@@ -21,7 +21,9 @@ from model_attest.commands.references import DepthName, Models, depth_of
 from model_attest.commands.trust import (
     CertificateOption,
     CertificateRootOption,
+    IdentityTokenOption,
     KmsOption,
+    PrivateKeyOption,
     TimestampUrlOption,
     TsaOption,
     any_signer,
@@ -45,19 +47,12 @@ _MOST_NAMED = 20
 def publish(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="The model folder.")],
     repository: Annotated[str, typer.Argument(metavar="REPO", help="`org/model`, or `org/model@branch`.")],
-    key: Annotated[
-        str | None, typer.Option("--key", metavar="FILE", help="The private key, PEM; else an identity signs.")
-    ] = None,
+    key: PrivateKeyOption = None,
     kms: KmsOption = None,
     certificate: CertificateOption = None,
     certificate_root: CertificateRootOption = None,
     password_file: PasswordOption = None,
-    identity_token: Annotated[
-        str | None,
-        typer.Option(
-            "--identity-token", metavar="FILE", help="Who signs; else the CI job that this runs in, or who answers."
-        ),
-    ] = None,
+    identity_token: IdentityTokenOption = None,
     trust_config: TrustConfigOption = None,
     timestamp_url: TimestampUrlOption = None,
     tsa: TsaOption = None,

@@ -10,7 +10,9 @@ from model_attest.commands.arguments import JsonFlag, PasswordOption, TrustConfi
 from model_attest.commands.trust import (
     CertificateOption,
     CertificateRootOption,
+    IdentityTokenOption,
     KmsOption,
+    PrivateKeyOption,
     TimestampUrlOption,
     TsaOption,
     any_signer,
@@ -35,19 +37,12 @@ def revoke(
         str | None,
         typer.Option("--since", metavar="TIME", help="What the signer is known to have signed before this stands."),
     ] = None,
-    key: Annotated[
-        str | None, typer.Option("--key", metavar="FILE", help="The private key, PEM; else an identity signs.")
-    ] = None,
+    key: PrivateKeyOption = None,
     kms: KmsOption = None,
     certificate: CertificateOption = None,
     certificate_root: CertificateRootOption = None,
     password_file: PasswordOption = None,
-    identity_token: Annotated[
-        str | None,
-        typer.Option(
-            "--identity-token", metavar="FILE", help="Who signs; else the CI job that this runs in, or who answers."
-        ),
-    ] = None,
+    identity_token: IdentityTokenOption = None,
     trust_config: TrustConfigOption = None,
     timestamp_url: TimestampUrlOption = None,
     tsa: TsaOption = None,

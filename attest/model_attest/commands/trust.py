@@ -1,4 +1,4 @@
-"""Options on certificates and timestamps, and what they name."""
+"""Options on who signs, who is expected to have signed, and when, and what they name."""
 
 from __future__ import annotations
 
@@ -27,6 +27,25 @@ if TYPE_CHECKING:
 MAX_CERTIFICATE_BYTES = 4 << 20
 MAX_CRL_BYTES = 64 << 20
 
+PrivateKeyOption = Annotated[
+    str | None, typer.Option("--key", metavar="FILE", help="The private key, PEM; else an identity signs.")
+]
+IdentityTokenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--identity-token", metavar="FILE", help="Who signs; else the CI job that this runs in, or who answers."
+    ),
+]
+IssuerOption = Annotated[
+    str | None, typer.Option("--issuer", metavar="URL", help="Who vouches for that identity, or for a CI job.")
+]
+WorkflowOption = Annotated[
+    str | None, typer.Option("--workflow", metavar="PATH", help="The file in that repository that defines the job.")
+]
+SourceRefOption = Annotated[
+    str | None,
+    typer.Option("--source-ref", metavar="REF", help="The branch or tag of the job; `refs/tags/*` is any tag."),
+]
 TsaOption = Annotated[
     list[str] | None,
     typer.Option(

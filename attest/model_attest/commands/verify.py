@@ -50,7 +50,10 @@ from model_attest.commands.summary_writing import (
 from model_attest.commands.trust import (
     CertificateRootOption,
     CrlOption,
+    IssuerOption,
+    SourceRefOption,
     TsaOption,
+    WorkflowOption,
     any_expected_signer,
     read_authorities,
 )
@@ -80,21 +83,13 @@ def verify(
         str | None,
         typer.Option("--identity", metavar="NAME", help="Who you expect to have signed, where no key is named."),
     ] = None,
-    issuer: Annotated[
-        str | None, typer.Option("--issuer", metavar="URL", help="Who vouches for that identity, or for a CI job.")
-    ] = None,
+    issuer: IssuerOption = None,
     source_repository: Annotated[
         str | None,
         typer.Option("--source-repository", metavar="URL", help="Whose CI job you expect, in place of an identity."),
     ] = None,
-    workflow: Annotated[
-        str | None,
-        typer.Option("--workflow", metavar="PATH", help="The file in that repository that defines the job."),
-    ] = None,
-    source_ref: Annotated[
-        str | None,
-        typer.Option("--source-ref", metavar="REF", help="The branch or tag of the job; `refs/tags/*` is any tag."),
-    ] = None,
+    workflow: WorkflowOption = None,
+    source_ref: SourceRefOption = None,
     trust_config: TrustConfigOption = None,
     certificate_root: CertificateRootOption = None,
     crl: CrlOption = None,

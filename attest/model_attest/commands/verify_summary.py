@@ -18,7 +18,10 @@ from model_attest.commands.references import Models, local_roots
 from model_attest.commands.trust import (
     CertificateRootOption,
     CrlOption,
+    IssuerOption,
+    SourceRefOption,
     TsaOption,
+    WorkflowOption,
     any_expected_signer,
     read_authorities,
 )
@@ -44,21 +47,13 @@ def verify_summary(
         str | None,
         typer.Option("--identity", metavar="NAME", help="The verifier whom you trust, where no key is named."),
     ] = None,
-    issuer: Annotated[
-        str | None, typer.Option("--issuer", metavar="URL", help="Who vouches for that identity, or for a CI job.")
-    ] = None,
+    issuer: IssuerOption = None,
     source_repository: Annotated[
         str | None,
         typer.Option("--source-repository", metavar="URL", help="Whose CI job you trust, in place of an identity."),
     ] = None,
-    workflow: Annotated[
-        str | None,
-        typer.Option("--workflow", metavar="PATH", help="The file in that repository that defines the job."),
-    ] = None,
-    source_ref: Annotated[
-        str | None,
-        typer.Option("--source-ref", metavar="REF", help="The branch or tag of the job; `refs/tags/*` is any tag."),
-    ] = None,
+    workflow: WorkflowOption = None,
+    source_ref: SourceRefOption = None,
     trust_config: TrustConfigOption = None,
     certificate_root: CertificateRootOption = None,
     crl: CrlOption = None,
