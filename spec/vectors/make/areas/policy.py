@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import toy
-from envelope import Object, Signing, material
+from envelope import Object, Signing, Step, material
 from folder import (
     MERGED,
     PARENTS,
@@ -296,6 +296,8 @@ def outcomes() -> Iterator[Vector]:
     idle = toy.town("1", "0")
     idled = idle.run({"a": A, "b": B})
     none = given(claim(idled, steps=[merge_step(idled, idle)]))
+    ran = Step("run", "run", ("a", "b"), toy.root(MERGED), {"command": ["blend"]})
+    behind = given(claim(steps=[ran, Step("shards", "reshard", ("run",), toy.root(MERGED))]))
     changed = good.altered(files={"README.md": b"other\n"})
     code = given(plain(files={**toy.folder(A), "modeling_town.py": b"pass\n"}))
     script = given(plain(files={**toy.folder(A), "config.json": b'{"auto_map":{"AutoModel":"x/y--m.M"}}'}))
@@ -332,6 +334,8 @@ def outcomes() -> Iterator[Vector]:
         ("finding-idle-parent", "A parent without effect.", none, '[findings]\nrefused = ["PARENT_NO_EFFECT"]',
          rejected("PARENT_NO_EFFECT", "POLICY_FINDING")),
         ("coverage", "All bytes.", good, "[coverage]\nminimum-percent = 100", verified(3)),
+        ("coverage-behind-run", "Copied from what a command gave, which nobody computed.", behind,
+         "[coverage]\nminimum-percent = 1", rejected("POLICY_COVERAGE")),
         ("coverage-none", "None.", train, "[coverage]\nminimum-percent = 1", rejected("POLICY_COVERAGE")),
         ("time-timestamp", "No timestamp.", good, '[time]\nrequired = ["timestamp"]', rejected("POLICY_TIME")),
         ("time-log", "No log.", good, '[time]\nrequired = ["log"]', rejected("POLICY_TIME")),

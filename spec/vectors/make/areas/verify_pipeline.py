@@ -135,6 +135,16 @@ def unknown() -> Iterator[Vector]:
     yield vector(
         "step-type-unknown", "pipeline §2.4", words, given(claim(steps=[quantised])), incomplete("STEP_TYPE_UNKNOWN")
     )
+    at_hand = {**PARENTS, "merge": {"model.safetensors": toy.file(MERGED)}}
+    for name, words, output, outcome in (
+        ("", "A known step works on the output of one that is not known, and that is at hand.", MERGED,
+         incomplete("STEP_TYPE_UNKNOWN")),
+        ("-false", "The same; and the known step did not give these weights.", C,
+         rejected("STEP_TYPE_UNKNOWN", "REPLAY_MISMATCH")),
+    ):  # fmt: skip
+        steps = [quantised, Step("shards", "reshard", ("merge",), toy.root(output))]
+        made = given(claim(output, steps=steps), parents=at_hand)
+        yield vector(f"step-behind-unsupported{name}", "pipeline §5", words, made, outcome)
     made = steps_edit(lambda s: s.update(profile="ties/f64-v9"))
     words = "A profile that is not known."
     yield vector("profile-unknown", "pipeline §3", words, made, incomplete("PROFILE_UNKNOWN"))
